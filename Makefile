@@ -1,0 +1,58 @@
+# Daisy: `make run` and `make test` are the two commands. Both install first; both need only Python and make.
+PYTHON ?= python3
+# torch comes first and pinned: a bare `torch` can pull several GB of CUDA packages onto a machine
+# without a GPU. On a GPU machine: make install TORCH='torch==2.13.0 --index-url URL-OF-A-CUDA-BUILD'
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: run demo test check install format lint types walls bench clean FORCE
+
+run: install  ## open the dashboard; until it exists: prepare the demo data and show what can be run
+	@$(MAKE) --no-print-directory demo
+
+demo: install  ## prepare the bundled novels and show what can be run
+	@$(BIN)/daisy data demo
+	@$(BIN)/daisy
+
+test: install  ## the whole test suite
+	@$(BIN)/python -m pytest -n auto
+
+check: format lint types walls test  ## everything that must be green before a commit
+
+format: install
+	@$(BIN)/ruff format .
+
+lint: install
+	@$(BIN)/ruff check .
+
+types: install
+	@$(BIN)/mypy
+
+walls: install
+	@$(BIN)/lint-imports
+
+bench: install  ## speed, as ratios in one run
+	@$(BIN)/python -m benchmarks.bench_data
+
+install: $(INSTALLED)  ## build .venv with everything that running, testing and benchmarks need
+
+$(INSTALLED): pyproject.toml constraints.txt $(VENV)/.torch
+	@echo "Installing into $(VENV) (the first time takes a few minutes) ..."
+	@$(PIP) install $(TORCH) -c constraints.txt
+	@$(PIP) install -e '.[dev]' -c constraints.txt
+	@touch $@
+
+# Changes only when TORCH does, so that another TORCH installs again and the same one does not.
+$(VENV)/.torch: FORCE
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Daisy needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "Cannot make $(VENV). On Debian or Ubuntu: apt install python3-venv"; rm -rf $(VENV); exit 2; }
+	@echo '$(TORCH)' | cmp -s - $@ || echo '$(TORCH)' > $@
+
+clean:  ## remove what install and the tools made; data and runs stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,12 @@
+"""The root of every error a person can act on, below all rooms.
+
+Each room raises its own subclass (`ConfigError`, `ShardError`, ...), whose text is one line:
+what is wrong, where, and what would work. The command line prints it and exits with `exit_code`;
+anything else that escapes is a defect and keeps its traceback.
+"""
+
+
+class DaisyError(Exception):
+    """A failure that the message explains. `exit_code`: 1 failed, 2 bad usage or config."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""Sampler, engine and generator: reads checkpoints, never trains."""

@@ -1,0 +1,1 @@
+"""DaisyCore: attention and its backends, block, feed-forward, rotary, KV cache."""

@@ -1,0 +1,1 @@
+"""Run directory, supervisor, leases, metric reader. Never torch."""

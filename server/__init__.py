@@ -1,0 +1,1 @@
+"""The HTTP server: the one front door to `core.inference`. Imports nothing of `daisy_tui`."""
