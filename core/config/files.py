@@ -1,0 +1,57 @@
+"""Which file a config or spec name means.
+
+A file in the working directory wins over the shipped one of the same name. The shipped `configs/`
+and `model_specs/` lie beside the `core` package, in a checkout as in an installed wheel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import core.config
+from core.config.errors import ConfigError
+
+Kind = Literal["config", "spec"]
+_FOLDER = {"config": "configs", "spec": "model_specs"}
+_SUFFIXES = (".yml", ".yaml")
+
+
+def find_file(name: str, kind: Kind) -> Path:
+    """The file that `name` (a name or a path) means. Raises ConfigError listing what exists.
+
+    A path is taken as it is; the README's `config/X.yml` also finds `configs/X.yml`. A bare name is
+    looked up as `./NAME.yml`, `./configs/NAME.yml` (or `model_specs/`), then among the shipped files.
+    """
+    for candidate in _candidates(name, kind):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(list_files(kind)))
+    what = "model spec" if kind == "spec" else "config"
+    raise ConfigError(f"{what} '{name}' does not exist; known: {known} (or a path to a .yml file)")
+
+
+def list_files(kind: Kind) -> dict[str, Path]:
+    """Every config or spec by name: the shipped ones, then those of the working directory's folder."""
+    found: dict[str, Path] = {}
+    for folder in (_shipped(kind), Path(_FOLDER[kind])):
+        for path in sorted(folder.glob("*")):
+            if path.suffix in _SUFFIXES:
+                found[path.stem] = path
+    return found
+
+
+def _candidates(name: str, kind: Kind) -> list[Path]:
+    given = Path(name).expanduser()
+    folder = _FOLDER[kind]
+    with_suffix = [given] if given.suffix in _SUFFIXES else [Path(f"{given}{s}") for s in _SUFFIXES]
+    candidates = list(with_suffix)
+    # A bare name, or the owner's README's `config/X.yml` where this project has `configs/X.yml`.
+    if given.parent == Path() or given.parent in (Path("config"), Path(folder)):
+        for base in (Path(folder), _shipped(kind)):
+            candidates += [base / path.name for path in with_suffix]
+    return candidates
+
+
+def _shipped(kind: Kind) -> Path:
+    return Path(core.config.__file__).parents[2] / _FOLDER[kind]
