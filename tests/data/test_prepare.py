@@ -1,0 +1,369 @@
+import json
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.data.dataset import Dataset, read_dataset
+from core.data.documents import FileSource, TextSource
+from core.data.errors import ShardError
+from core.data.prepare import STAGING, PrepareOptions, Progress, dataset_name, prepare
+from core.data.shards import open_shard
+from core.data.tokenizers import ByteTokenizer, load_tokenizer
+
+BYTES = ByteTokenizer()
+
+
+def _prepare(out: Path, texts: Sequence[str], **options: Any) -> Dataset:
+    return prepare(TextSource("texts", texts), BYTES, out, PrepareOptions("x", **options))
+
+
+def _split(out: Path, split: str) -> list[int]:
+    shards = [open_shard(path) for path in sorted(out.glob(f"x_{split}_*.bin"))]
+    return np.concatenate(shards).tolist() if shards else []
+
+
+def _documents(tokens: list[int]) -> list[str]:
+    data = "".join(chr(t) if t < 256 else "\0" for t in tokens)
+    return data.split("\0")[1:]
+
+
+def _files(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def test_each_document_begins_with_the_separator_and_none_is_lost(tmp_path: Path) -> None:
+    texts = [f"document {n}" for n in range(40)]
+    dataset = _prepare(tmp_path, texts, val_fraction=0.2)
+    train, val = _documents(_split(tmp_path, "train")), _documents(_split(tmp_path, "val"))
+    assert _split(tmp_path, "train")[0] == 256
+    assert sorted(train + val) == sorted(texts)
+    assert (dataset.splits["train"].documents, dataset.splits["val"].documents) == (len(train), len(val))
+    assert dataset.splits["val"].text_bytes == sum(map(len, val))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 300), min_size=2, max_size=40), st.floats(0.001, 0.999))
+def test_the_split_is_within_one_document_and_never_empty(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], fraction: float
+) -> None:
+    splits = _prepare(tmp_path_factory.mktemp("s"), ["x" * n for n in lengths], val_fraction=fraction).splits
+    total = splits["train"].tokens + splits["val"].tokens
+    assert splits["train"].documents >= 1
+    assert splits["val"].documents >= 1
+    assert abs(splits["val"].tokens - fraction * total) <= max(lengths) + 1
+
+
+@pytest.mark.parametrize("shard_tokens", [1, 7, 64, 10_000])
+def test_shards_are_full_but_the_last_and_hold_the_same_stream(tmp_path: Path, shard_tokens: int) -> None:
+    texts = [f"document {n}" for n in range(10)]
+    _prepare(tmp_path / "one", texts, val_fraction=0)
+    dataset = _prepare(tmp_path / "many", texts, val_fraction=0, shard_tokens=shard_tokens)
+    assert _split(tmp_path / "many", "train") == _split(tmp_path / "one", "train")
+    assert all(entry.tokens == shard_tokens for entry in dataset.splits["train"].shards[:-1])
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.data.prepare._TASK_BYTES", 64)
+    texts = [f"document {n} " * (n % 7 + 1) for n in range(200)]
+    results = []
+    for workers in (1, 2, 5):
+        _prepare(tmp_path / str(workers), texts, val_fraction=0.1, shard_tokens=500, workers=workers)
+        results.append(_files(tmp_path / str(workers)))
+    assert results[0] == results[1] == results[2]
+
+
+def test_dataset_json_says_what_is_there(tmp_path: Path) -> None:
+    _prepare(tmp_path, ["one", "two", "three"], val_fraction=0.3)
+    data = json.loads((tmp_path / "dataset.json").read_text())
+    assert data["tokenizer"] == {
+        "name": "bytes",
+        "vocab_size": 257,
+        "eot_token_id": 256,
+        "fingerprint": BYTES.fingerprint(),
+        "file": None,
+    }
+    assert sum(split["documents"] for split in data["splits"].values()) == 3
+    assert not (tmp_path / STAGING).exists()
+
+
+def test_a_trained_tokenizer_travels_with_its_shards(tmp_path: Path) -> None:
+    from core.data.demo import prepare_demo
+
+    prepare_demo(tmp_path, 1, lambda progress: None)
+    info = read_dataset(tmp_path).tokenizer  # type: ignore[union-attr]
+    assert load_tokenizer(str(tmp_path)).fingerprint() == info.fingerprint
+
+
+def test_the_same_command_again_does_nothing(tmp_path: Path) -> None:
+    _prepare(tmp_path, ["one", "two"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    _prepare(tmp_path, ["one", "two"])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_another_dataset_is_never_overwritten_unasked(tmp_path: Path) -> None:
+    _prepare(tmp_path, ["one", "two"], shard_tokens=3)
+    before = _files(tmp_path)
+    with pytest.raises(ShardError, match="already holds the dataset 'x' of other input or options; use --overwrite"):
+        _prepare(tmp_path, ["three", "four"])
+    assert _files(tmp_path) == before
+    _prepare(tmp_path, ["three", "four"], overwrite=True)
+    assert _documents(_split(tmp_path, "train")) == ["three"]
+
+
+def test_shards_of_nobody_are_never_mixed_in(tmp_path: Path) -> None:
+    (tmp_path / "x_train_000007.bin").write_bytes(b"mine")
+    with pytest.raises(ShardError, match=r"already holds x_train_000007\.bin, of no dataset.json"):
+        _prepare(tmp_path, ["one", "two"], overwrite=True)
+    assert (tmp_path / "x_train_000007.bin").read_bytes() == b"mine"
+
+
+class _StopError(Exception):
+    pass
+
+
+def _interrupted_after(pieces: int, error: type[BaseException]) -> Any:
+    seen = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == pieces:
+            raise error
+
+    return report
+
+
+@pytest.mark.parametrize("error", [_StopError, KeyboardInterrupt])
+def test_wherever_it_is_stopped_it_goes_on_to_the_same_bytes(tmp_path: Path, error: type[BaseException]) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for n in range(6):
+        (source / f"{n}.txt").write_text(f"text {n} " * (20 + n))
+        (source / f"{n}.jsonl").write_text("".join(json.dumps({"text": f"line {i} of {n}"}) + "\n" for i in range(4)))
+    options = PrepareOptions("x", val_fraction=0.2, shard_tokens=100)
+    prepare(FileSource([str(source)]), BYTES, tmp_path / "whole", options)
+    expected = _files(tmp_path / "whole")
+    for stop_after in range(1, 31):
+        out = tmp_path / f"{stop_after}"
+        with pytest.raises(error):
+            prepare(
+                FileSource([str(source)]),
+                BYTES,
+                out,
+                options,
+                _interrupted_after(stop_after, error),
+                save_every_tokens=50,
+            )
+        assert not list(out.rglob("*.bin")), "an interrupted run left what looks like a shard"
+        assert not (out / "dataset.json").exists()
+        resumed: list[int] = []
+        prepare(FileSource([str(source)]), BYTES, out, options, lambda p, seen=resumed: seen.append(p.documents))
+        assert _files(out) == expected
+        if stop_after > 20:
+            assert resumed[0] > 5, "it began again from nothing"
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from core.data.documents import FileSource
+from core.data.prepare import PrepareOptions, prepare
+from core.data.tokenizers import ByteTokenizer
+source, out = sys.argv[1:]
+prepare(FileSource([source]), ByteTokenizer(), Path(out), PrepareOptions("x", val_fraction=0.1, shard_tokens=5000),
+        lambda progress: print(progress.tokens, flush=True), save_every_tokens=2000)
+print("done", flush=True)
+"""
+
+
+def test_kill_minus_nine_leaves_nothing_finished_and_loses_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text("".join(json.dumps({"text": f"line {n} " * 10}) + "\n" for n in range(3000)))
+    prepare(
+        FileSource([str(source)]), BYTES, tmp_path / "whole", PrepareOptions("x", val_fraction=0.1, shard_tokens=5000)
+    )
+    out = tmp_path / "out"
+    kills = 0
+    for lines in (1, 40, 500, 900, 1300, 10_000):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(source), str(out)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert child.stdout is not None
+        seen = [line for _, line in zip(range(lines), child.stdout, strict=False)]
+        if seen[-1] != "done\n":
+            child.send_signal(signal.SIGKILL)
+            kills += 1
+        child.communicate()
+        if seen[-1] != "done\n":
+            assert not list(out.rglob("*.bin"))
+    assert kills >= 3
+    assert _files(out) == _files(tmp_path / "whole")
+
+
+def test_a_kill_while_moving_into_place_is_finished_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"document {n}" for n in range(30)]
+    _prepare(tmp_path / "whole", texts, shard_tokens=50)
+    moves = len(list((tmp_path / "whole").glob("*.bin")))
+    rename = Path.rename
+    for survive in range(moves):
+        out = tmp_path / str(survive)
+        done = 0
+
+        def dying(path: Path, target: Path, limit: int = survive) -> Path:
+            nonlocal done
+            if done == limit:
+                raise _StopError
+            done += 1
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", dying)
+        with pytest.raises(_StopError):
+            _prepare(out, texts, shard_tokens=50)
+        monkeypatch.setattr(Path, "rename", rename)
+        assert not (out / "dataset.json").exists()
+        _prepare(out, texts, shard_tokens=50)
+        assert _files(out) == _files(tmp_path / "whole")
+
+
+def test_an_unfinished_preparation_is_not_dropped_unasked(tmp_path: Path) -> None:
+    texts = ["one two three"] * 20
+    source = TextSource("texts", texts)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, BYTES, tmp_path, PrepareOptions("x"), _interrupted_after(9, KeyboardInterrupt))
+    with pytest.raises(ShardError, match="unfinished preparation of other input or options"):
+        _prepare(tmp_path, ["other", "text"])
+    _prepare(tmp_path, ["other", "text"], overwrite=True)
+    assert _documents(_split(tmp_path, "train")) == ["other"]
+
+
+def test_bad_bytes_may_be_replaced_after_a_strict_run_met_them(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.txt").write_bytes(b"good text " * 30)
+    (source / "b.txt").write_bytes(b"bad \xff text")
+    options = PrepareOptions("x", val_fraction=0.4)
+
+    def run(errors: Any) -> Dataset:
+        read = FileSource([str(source)], errors=errors)
+        return prepare(read, BYTES, tmp_path / "out", options, save_every_tokens=1)
+
+    with pytest.raises(ShardError, match=r"b.txt: byte 4 \(0xff\)"):
+        run("strict")
+    assert run("replace").splits["val"].documents == 1
+
+
+def test_two_preparations_never_write_the_same_folder(tmp_path: Path) -> None:
+    def again(progress: Progress) -> None:
+        with pytest.raises(ShardError, match="another preparation is writing there"):
+            _prepare(tmp_path, ["one", "two"])
+
+    prepare(TextSource("texts", ["one", "two"]), BYTES, tmp_path, PrepareOptions("x"), again)
+    assert len(_documents(_split(tmp_path, "train"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"), [([], "holds no text"), (["one"], "only one document, and a document is never split")]
+)
+def test_input_that_cannot_be_split_says_so_and_leaves_nothing(tmp_path: Path, texts: list[str], said: str) -> None:
+    with pytest.raises(ShardError, match=said):
+        _prepare(tmp_path / "out", texts)
+    assert not list((tmp_path / "out").iterdir())
+    if texts:
+        assert _prepare(tmp_path / "out", texts, val_fraction=0).splits["val"].tokens == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"val_fraction": 1.0}, {"val_fraction": -0.1}, {"shard_tokens": 0}, {"workers": 0}]
+)
+def test_options_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ShardError):
+        _prepare(tmp_path, ["one", "two"], **options)
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ShardError, match="out: cannot be written: File exists"):
+        _prepare(tmp_path / "out", ["one", "two"])
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from core.data.documents import FileSource
+from core.data.errors import ShardError
+from core.data.prepare import PrepareOptions, prepare
+from core.data.tokenizers import ByteTokenizer
+source, out, limit = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+try:
+    options = PrepareOptions("x", val_fraction=0)
+    prepare(FileSource([source]), ByteTokenizer(), Path(out), options, save_every_tokens=1 << 20)
+except ShardError as error:
+    print(error)
+    sys.exit(1)
+"""
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_done(tmp_path: Path) -> None:
+    # A limit on the size of files stands in for a full disk: the same write fails the same way.
+    source = tmp_path / "a.txt"
+    source.write_text("some words in a row " * 400_000)
+    command = [sys.executable, "-c", FULL, str(source), str(tmp_path / "out")]
+    root = Path(__file__).parents[2]
+    full = subprocess.run([*command, str(5 << 20)], capture_output=True, text=True, cwd=root, check=False)
+    assert full.returncode == 1, full.stderr
+    assert "the disk is full" in full.stdout
+    assert len(full.stdout.splitlines()) == 1
+    assert not list((tmp_path / "out").rglob("*.bin"))
+    assert not (tmp_path / "out/dataset.json").exists()
+    room = subprocess.run(
+        [*command, str(resource.RLIM_INFINITY)], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert room.returncode == 0, room.stdout
+    tokens = np.concatenate([open_shard(path) for path in sorted((tmp_path / "out").glob("*.bin"))])
+    assert bytes(tokens[1:].astype(np.uint8)) == source.read_bytes()
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from core.data.documents import FileSource
+from core.data.prepare import PrepareOptions, prepare
+from core.data.tokenizers import ByteTokenizer
+prepare(FileSource([sys.argv[1]]), ByteTokenizer(), Path(sys.argv[2]), PrepareOptions("x", val_fraction=0, workers=2))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_stays_flat_however_long_one_document_is(tmp_path: Path) -> None:
+    def peak_mib(megabytes: int) -> int:
+        source = tmp_path / f"{megabytes}.txt"
+        line = b"It is a truth universally acknowledged, that a single man\n"
+        source.write_bytes(line * (megabytes * 1_000_000 // len(line)))
+        command = [sys.executable, "-c", MEMORY, str(source), str(tmp_path / f"out{megabytes}")]
+        root = Path(__file__).parents[2]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout)
+
+    assert peak_mib(160) - peak_mib(20) < 20
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("data/My Set!", "My_Set"), ("data/fine.web-1", "fine.web-1"), ("/", "data")]
+)
+def test_a_dataset_is_named_after_its_folder(folder: str, name: str) -> None:
+    assert dataset_name(Path(folder)) == name

@@ -1,0 +1,105 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.config.compose import Composed
+from core.config.errors import ConfigError
+from core.data.demo import demo_documents, prepare_demo
+from core.data.documents import TextSource
+from core.data.errors import ShardError
+from core.data.prepare import PrepareOptions, prepare
+from core.data.shards import write_shard
+from core.data.survey import survey
+from core.data.tokenizers import ByteTokenizer
+
+ComposeText = Callable[..., Composed]
+
+
+def _bytes_dataset(folder: Path, texts: list[str]) -> None:
+    prepare(TextSource("t", texts), ByteTokenizer(), folder, PrepareOptions("x", val_fraction=0.3, shard_tokens=20))
+
+
+def test_the_facts_of_the_shards(compose_text: ComposeText, workspace: Path) -> None:
+    _bytes_dataset(workspace / "shards", ["a" * 9] * 10)
+    found = survey(compose_text("val_shards: {one: shards/x_val_*.bin}\n"))
+    assert found.missing == []
+    assert found.train_tokens == 70
+    assert found.document_tokens == 10
+    assert len(found.train) == 4
+    assert list(found.val) == ["one"]
+    assert found.tokenizer is not None
+    assert found.tokenizer.name == "bytes"
+
+
+def test_missing_shards_are_told_with_their_key_and_line(compose_text: ComposeText) -> None:
+    found = survey(compose_text("val_shards: nothing/*.bin\n"))
+    assert [problem.key for problem in found.missing] == ["train_shards", "val_shards"]
+    assert found.missing[1].message.startswith("configs/small.yml:5: val_shards: no shard matches nothing/*.bin")
+    assert found.train_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("vocab_size=256", "vocab_size 256 is smaller than the tokenizer of the shards, 'bytes', which has 257 ids"),
+        ("eos_token_id=10", "eos_token_id 10 is not the end-of-text of the tokenizer of the shards, 'bytes'"),
+        ("begin_shard=9", "begin_shard 9 is past the last of 1 training shards"),
+    ],
+)
+def test_shards_that_do_not_fit_the_model_are_refused(
+    compose_text: ComposeText, workspace: Path, override: str, said: str
+) -> None:
+    _bytes_dataset(workspace / "shards", ["a", "b"])
+    overrides = [override] if override != "vocab_size=256" else [override, "eos_token_id=255"]
+    with pytest.raises(ConfigError) as caught:
+        survey(compose_text("", *overrides))
+    assert str(caught.value).startswith(f"override '{override}': {said}")
+
+
+def test_shards_of_two_tokenizers_are_never_mixed(compose_text: ComposeText, workspace: Path) -> None:
+    _bytes_dataset(workspace / "shards", ["a", "b"])
+    (workspace / "other").mkdir()
+    write_shard(workspace / "other/y_val_000000.bin", np.array([1, 2]), 50257)
+    with pytest.raises(ConfigError, match=r"different tokenizers are mixed: shards/x_train_000000.bin is 'bytes'"):
+        survey(compose_text("val_shards: other/*.bin\n"))
+
+
+def test_two_trained_tokenizers_of_one_size_are_told_apart(compose_text: ComposeText, workspace: Path) -> None:
+    from core.data.tokenizers import train_bpe
+
+    text = " ".join(demo_documents()[:3])
+    for folder, words in (("shards", text), ("other", text[::-1])):
+        tokenizer = train_bpe(iter([words]), 290)
+        prepare(
+            TextSource(folder, ["one", "two"]), tokenizer, workspace / folder, PrepareOptions("x", val_fraction=0.3)
+        )
+    with pytest.raises(ConfigError, match="different tokenizers are mixed"):
+        survey(compose_text("val_shards: other/*_val_*.bin\n"))
+
+
+def test_a_stray_shard_in_a_dataset_is_refused(compose_text: ComposeText, workspace: Path) -> None:
+    _bytes_dataset(workspace / "shards", ["a", "b"])
+    write_shard(workspace / "shards/z_train_000000.bin", np.array([1, 2]), 257)
+    with pytest.raises(ShardError, match=r"z_train_000000\.bin: not listed in"):
+        survey(compose_text())
+
+
+def test_a_truncated_shard_is_refused(compose_text: ComposeText, workspace: Path) -> None:
+    _bytes_dataset(workspace / "shards", ["a", "b"])
+    shard = workspace / "shards/x_train_000000.bin"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(ShardError, match="truncated"):
+        survey(compose_text())
+
+
+def test_the_demo_config_fits_the_demo_data(workspace: Path) -> None:
+    from core.config.compose import compose
+
+    prepare_demo(workspace / "data/demo", 1, lambda progress: None)
+    for name in ("demo", "debug"):
+        found = survey(compose(name))
+        assert found.missing == []
+        assert found.train_tokens is not None
+        assert found.train_tokens > 900_000
