@@ -1,0 +1,278 @@
+"""`daisy config list|show|schema`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any, Literal
+
+import click
+
+from core.config.compose import Composed, Value, compose, load_spec
+from core.config.errors import ConfigError
+from core.config.estimate import Estimate, Precision, estimate
+from core.config.fields import field_specs
+from core.config.files import list_files
+from core.config.model_spec import ModelSpec
+from core.config.parameters import LOOKED_UP, parameter_counts
+from core.config.scalars import format_value
+from core.config.schema import json_schema, reference_page
+from core.config.sources import display_path
+from core.config.train_config import TrainConfig
+from core.data.survey import Survey, survey
+from daisy_tui.cli.text import count, printable, size, table
+
+Device = Literal["auto", "cpu", "cuda"]
+_OVERRIDES: dict[str, Any] = {"ignore_unknown_options": True}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def config() -> None:
+    """Show configs, where their values come from, and what they cost."""
+
+
+@config.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_command(as_json: bool) -> None:
+    """List the configs and model specs that a name can mean."""
+    if as_json:
+        data = {"configs": [_config_entry(name) for name in list_files("config")], "specs": _spec_entries()}
+        click.echo(json.dumps(data, indent=2))
+        return
+    click.echo("\n".join(table([("config", "spec", "streamed", "target tokens", "from"), *config_rows()])))
+    click.echo()
+    rows = [
+        (e["name"], e["shape"], count(e["parameters"]), count(e["parameters_streamed"]), e["file"])
+        if "error" not in e
+        else (e["name"], "-", "-", "-", f"broken: {e['error']}")
+        for e in _spec_entries()
+    ]
+    click.echo("\n".join(table([("model spec", "layers x dim", "parameters", "streamed", "from"), *rows])))
+
+
+@config.command(context_settings=_OVERRIDES)
+@click.argument("config")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--diff", "other", metavar="OTHER", help="Show only what differs from this config.")
+@click.option("-n", "--nproc", "world_size", type=click.IntRange(1), default=1, show_default=True, help="Devices.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Estimate for this kind of device.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 2 where shards are missing, as training would.")
+def show(
+    config: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    other: str | None,
+    world_size: int,
+    device: Device,
+    strict: bool,
+) -> None:
+    """Show a composed config: every value, where it comes from, and the estimates.
+
+    CONFIG is a name or a path. OVERRIDES are key=value, --key=value or --flag. Each line of the output
+    can be typed back as an override.
+    """
+    composed = compose(config, overrides, world_size=world_size)
+    if other is not None:
+        _show_diff(composed, compose(other, world_size=world_size), config, other, as_json)
+        return
+    found = survey(composed)
+    precision = _precision(device)
+    figures = estimate(
+        composed.config,
+        world_size=world_size,
+        precision=precision,
+        train_tokens=found.train_tokens,
+        document_tokens=found.document_tokens,
+    )
+    if as_json:
+        data = {
+            "values": {key: _json_value(value) for key, value in composed.values.items()},
+            "estimates": figures.to_dict(),
+            "warnings": [problem.message for problem in found.missing],
+        }
+        click.echo(json.dumps(data, indent=2))
+    else:
+        _show_values(composed)
+        _show_estimates(figures, found, composed, world_size)
+    if strict and found.missing:
+        raise ConfigError(found.missing)
+    for problem in found.missing:
+        click.echo(f"warning: {printable(problem.message)}", err=True)
+
+
+@config.command()
+@click.argument("layer", type=click.Choice(["config", "spec"]), default="config")
+@click.option("--markdown", is_flag=True, help="Print the reference page instead.")
+def schema(layer: str, markdown: bool) -> None:
+    """Print the JSON Schema of a config file (or of a model spec), for editors that complete YAML.
+
+    The shipped files name theirs in a `# yaml-language-server: $schema=...` line.
+    """
+    if markdown:
+        click.echo(reference_page(), nl=False)
+    else:
+        click.echo(json.dumps(json_schema(ModelSpec if layer == "spec" else TrainConfig), indent=2))
+
+
+def config_rows() -> list[tuple[str, str, str, str, str]]:
+    """Every config as a row: name, spec, streamed parameters, target tokens, file; or its error."""
+    rows = []
+    for entry in (_config_entry(name) for name in list_files("config")):
+        if "error" in entry:
+            rows.append((entry["name"], "-", "-", "-", f"broken: {printable(entry['error'])}"))
+        else:
+            streamed, target = count(entry["parameters_streamed"]), count(entry["target_tokens"])
+            rows.append((entry["name"], entry["model_spec"] or "-", streamed, target, entry["file"]))
+    return rows
+
+
+def _config_entry(name: str) -> dict[str, Any]:
+    path = list_files("config")[name]
+    try:
+        composed = compose(path)
+    except ConfigError as error:
+        return {"name": name, "file": display_path(path), "error": str(error).splitlines()[0]}
+    return {
+        "name": name,
+        "file": display_path(path),
+        "model_spec": composed.config.model_spec,
+        "target_tokens": composed.config.target_tokens,
+        **_parameters(composed.config),
+    }
+
+
+def _spec_entries() -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    for name, path in list_files("spec").items():
+        try:
+            spec = load_spec(path)
+        except ConfigError as error:
+            entries.append({"name": name, "file": display_path(path), "error": str(error).splitlines()[0]})
+            continue
+        shape = f"{spec.num_layers} x {spec.model_dim}"
+        entries.append({"name": name, "file": display_path(path), "shape": shape, **_parameters(spec)})
+    return entries
+
+
+def _parameters(spec: ModelSpec) -> dict[str, int]:
+    counts = parameter_counts(spec)
+    streamed = sum(number for group, number in counts.items() if group not in LOOKED_UP)
+    return {"parameters": sum(counts.values()), "parameters_streamed": streamed}
+
+
+def _precision(device: Device) -> Precision:
+    """bf16 on CUDA, fp32 on CPU; `auto` asks the NVIDIA driver, without loading CUDA."""
+    if device == "auto":
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+            device = "cuda" if pynvml.nvmlDeviceGetCount() else "cpu"
+        except pynvml.NVMLError:
+            device = "cpu"
+    return "bf16" if device == "cuda" else "fp32"
+
+
+def _json_value(value: Value) -> dict[str, Any]:
+    source = value.source
+    return {"value": value.value, "layer": source.layer, "file": source.file, "line": source.line}
+
+
+def _show_values(composed: Composed) -> None:
+    files = [display_path(path) for path in (composed.spec_path, composed.config_path) if path is not None]
+    click.echo(printable(" <- ".join(files)))
+    groups = {spec.name: spec.group for spec in field_specs(TrainConfig)}
+    shown: dict[str, list[tuple[str, str]]] = {}
+    for key, value in sorted(composed.values.items(), key=lambda item: item[0] != "model_spec"):
+        name = typed_key(key, composed)
+        if name is not None:
+            line = shlex.quote(f"{name}={format_value(value.value)}")
+            shown.setdefault(groups[key.split("[")[0].split(".")[0]], []).append((line, str(value.source)))
+    for group, lines in shown.items():
+        click.echo(f"\n{group}")
+        for line, source in lines:
+            text = f"  {printable(line).ljust(46)}  "
+            click.echo(text + click.style(printable(source), dim=source == "default"))
+
+
+def typed_key(key: str, composed: Composed) -> str | None:
+    """The shortest way to type a key: optimizers by name where that is unambiguous.
+
+    None for `type` and `group`, which the names of their neighbours already say.
+    """
+    if not key.startswith("optimizers["):
+        return key
+    optimizers = composed.config.optimizers
+    head, _, attribute = key.rpartition(".")
+    index = int(head.split("[")[1].split("]")[0])
+    name = optimizers[index].type
+    if [o.type for o in optimizers].count(name) > 1:
+        return key
+    if attribute in ("type", "group"):
+        return None
+    if ".params[" in head:
+        entry = optimizers[index].params[int(head.rsplit("[", 1)[1].removesuffix("]"))]
+        return f"optimizers.{name}.{entry.group}.{attribute}"
+    return f"optimizers.{name}.{attribute}"
+
+
+def _show_estimates(e: Estimate, found: Survey, composed: Composed, world_size: int) -> None:
+    c = composed.config
+    devices = f"{world_size} device{'s' if world_size > 1 else ''}"
+    documents = "from the shards" if found.document_tokens else "no shards: one document a sequence"
+    epochs = (
+        f"{e.epochs:.2f} over {count(e.train_tokens)} tokens"
+        if e.epochs and e.train_tokens
+        else "unknown without shards"
+    )
+    memory = e.memory
+    optimizer = sum(memory.optimizer.values())
+    rows = [
+        ("parameters", f"{count(e.parameters)} in all, {count(e.parameters_streamed)} streamed per token"),
+        ("by group", ", ".join(f"{group} {count(n)}" for group, n in e.parameters_by_group.items())),
+        (
+            "FLOPs per token",
+            f"{count(e.flops_per_token)} with full windows, {count(e.flops_per_token_mean)} over the run",
+        ),
+        ("documents", f"{count(e.document_tokens)} tokens on average ({documents})"),
+        ("tokens per step", f"{e.tokens_per_step:,}"),
+        ("steps", f"{e.steps:,} to {count(c.target_tokens)} tokens"),
+        ("epochs", epochs),
+        ("memory per device", f"{size(e.memory.total)} before fragmentation and the runtime's own"),
+        (
+            "",
+            f"parameters {size(memory.parameters)}, gradients {size(memory.gradients)}, optimizer {size(optimizer)},",
+        ),
+        ("", f"activations {size(memory.activations)}, logits {size(memory.logits)}"),
+        ("checkpoint", size(e.checkpoint_bytes)),
+    ]
+    click.echo(f"\nEstimates ({devices}, {e.precision})")
+    click.echo("\n".join(table(rows, indent="  ")))
+
+
+def _show_diff(left: Composed, right: Composed, left_name: str, right_name: str, as_json: bool) -> None:
+    keys = [key for key in {**left.values, **right.values} if _value(left, key) != _value(right, key)]
+    if as_json:
+        sides = {key: {left_name: _value(left, key), right_name: _value(right, key)} for key in keys}
+        click.echo(json.dumps({"diff": sides}, indent=2))
+        return
+    if not keys:
+        click.echo("no difference")
+        return
+    rows = [(key, _shown(left, key), _shown(right, key)) for key in keys]
+    click.echo(printable("\n".join(table([("key", left_name, right_name), *rows]))))
+
+
+def _value(composed: Composed, key: str) -> Any:
+    return composed.values[key].value if key in composed.values else None
+
+
+def _shown(composed: Composed, key: str) -> str:
+    return format_value(composed.values[key].value) if key in composed.values else "-"
