@@ -1,0 +1,1 @@
+"""Each headline figure as one command that prints a ratio: `python -m benchmarks.NAME`."""
