@@ -14,12 +14,12 @@ from core.data.demo import DEMO_FOLDER, prepare_demo
 from core.data.documents import Errors, FileSource, Format, Position
 from core.data.errors import ShardError
 from core.data.files import write_atomic, write_errors
-from core.data.prepare import PrepareOptions, Progress, dataset_name, prepare
+from core.data.prepare import STAGING, STATE_FILE, PrepareOptions, Progress, dataset_name, prepare
 from core.data.preview import Preview, TokenView, preview
 from core.data.tokenizers import RANKS_FILE, load_tokenizer, train_bpe
 from core.data.verify import Report, verify
 from daisy_tui.cli.progress import Update, progress, tokens_detail
-from daisy_tui.cli.text import printable, size, table
+from daisy_tui.cli.text import plural, printable, size, table
 
 
 class Number(click.ParamType[int]):
@@ -109,7 +109,12 @@ def prepare_command(
     )
     chosen = load_tokenizer(tokenizer)
     with progress("preparing") as update:
-        dataset = prepare(source, chosen, out, options, lambda p: _report(p, update))
+        try:
+            dataset = prepare(source, chosen, out, options, lambda p: _report(p, update))
+        except KeyboardInterrupt:
+            if (out / STAGING / STATE_FILE).exists():
+                click.echo("what was prepared is saved; the same command goes on from there", err=True)
+            raise
     _show_dataset(dataset, out)
 
 
@@ -214,22 +219,18 @@ def _parse_range(text: str) -> tuple[int | None, int | None]:
 def _show_dataset(dataset: Dataset, out: Path) -> None:
     rows = [
         (
-            f"  {name}",
-            f"{split.tokens:,} tokens",
-            f"{split.documents:,} documents",
+            name,
+            plural(split.tokens, "token"),
+            plural(split.documents, "document"),
             f"{size(split.text_bytes)} of text",
-            _shards(len(split.shards)),
+            plural(len(split.shards), "shard"),
         )
         for name, split in dataset.splits.items()
+        if split.shards
     ]
-    click.echo(
-        f"{out}: dataset '{dataset.name}', tokenizer '{dataset.tokenizer.name}' ({dataset.tokenizer.vocab_size:,} ids)"
-    )
-    click.echo("\n".join(table(rows)))
-
-
-def _shards(number: int) -> str:
-    return "1 shard" if number == 1 else f"{number} shards"
+    named = f"dataset '{dataset.name}', tokenizer '{dataset.tokenizer.name}' ({dataset.tokenizer.vocab_size:,} ids)"
+    click.echo(f"{out}: {named}")
+    click.echo("\n".join(table(rows, indent="  ")))
 
 
 def _preview_text(shown: Preview) -> str:
@@ -288,7 +289,8 @@ def _show_report(report: Report, path: Path) -> None:
     known = "" if report.hashes_checked else "; no dataset.json, so taken as GPT-2's, without hashes"
     click.echo(f"{path}: tokenizer '{report.tokenizer.name}', {report.tokenizer.vocab_size:,} ids{known}")
     for name, split in report.splits.items():
-        click.echo(f"  {name}: {split.tokens:,} tokens in {split.documents:,} documents, {_shards(split.shards)}")
+        counts = f"{plural(split.tokens, 'token')} in {plural(split.documents, 'document')}"
+        click.echo(f"  {name}: {counts}, {plural(split.shards, 'shard')}")
         if split.lengths:
             lengths = ", ".join(f"p{p} {n:,}" for p, n in split.lengths.items())
             click.echo(f"    document length in tokens: mean {split.mean_length:,.1f}, {lengths}")

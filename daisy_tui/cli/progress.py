@@ -28,15 +28,23 @@ def progress(label: str, clock: Callable[[], float] = time.monotonic) -> Iterato
 @contextmanager
 def _bar(label: str) -> Iterator[Update]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
+    # Together at most 60 cells beside the bar, so that 80 columns hold one line.
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
-        DownloadColumn(),
+        TaskProgressColumn(),
         TransferSpeedColumn(),
         TextColumn("ETA"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[detail]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8) as bar:
@@ -74,5 +82,5 @@ def _plain(label: str, clock: Callable[[], float]) -> Update:
 
 
 def tokens_detail(tokens: int, documents: int) -> str:
-    """`12.3M tokens, 456 documents`."""
-    return f"{count(tokens)} tokens, {count(documents)} documents"
+    """`12.3M tokens in 456 docs`."""
+    return f"{count(tokens)} tokens in {count(documents)} {'doc' if documents == 1 else 'docs'}"

@@ -15,6 +15,11 @@ def count(value: float) -> str:
     return str(value)
 
 
+def plural(number: int, noun: str) -> str:
+    """`1 document`, `1,200 documents`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def size(value: float) -> str:
     """Bytes in binary units, as memory is sold: `1.71 GiB`."""
     for unit, scale in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):

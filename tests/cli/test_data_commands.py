@@ -8,7 +8,7 @@ import pytest
 
 from core.data.shards import open_shard
 from daisy_tui.cli.progress import _plain
-from daisy_tui.cli.text import count, duration, printable, size, table
+from daisy_tui.cli.text import count, duration, plural, printable, size, table
 
 
 @pytest.fixture
@@ -62,10 +62,10 @@ def test_standard_input_is_one_document_or_json_lines(
 ) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"some text")))
     ran = daisy("data", "prepare", "-", "--out", "one", "--tokenizer", "bytes", "--val-fraction", "0")
-    assert "1 documents" in ran.out
+    assert "1 document " in ran.out
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b'{"text": "a"}\n{"text": "b"}\n')))
     ran = daisy("data", "prepare", "-", "--out", "two", "--tokenizer", "bytes", "--format", "jsonl")
-    assert "train  2 tokens  1 documents" in ran.out
+    assert "train  2 tokens  1 document" in ran.out
 
 
 def test_a_trained_tokenizer_is_used_by_its_folder(texts: Path, daisy: Any) -> None:
@@ -136,5 +136,6 @@ def test_numbers_for_people() -> None:
     ]
     assert [size(n) for n in (10, 2048, 1 << 20, 150 << 20)] == ["10 B", "2.00 KiB", "1.00 MiB", "150.0 MiB"]
     assert [duration(s) for s in (5, 65, 3661)] == ["0:05", "1:05", "1:01:01"]
+    assert [plural(n, "doc") for n in (0, 1, 1234)] == ["0 docs", "1 doc", "1,234 docs"]
     assert printable("a\x1b\u202eb\nc") == "a\\x1b\\u202eb\nc"
     assert table([("a", "bb"), ("ccc", "d")]) == ["a    bb", "ccc  d"]
