@@ -1,10 +1,11 @@
 # Daisy: `make run` and `make test` are the two commands. Both install first; both need only Python and make.
 PYTHON ?= python3
-# torch comes first and pinned: a bare `torch` can pull several GB of CUDA packages onto a machine
-# without a GPU. On a GPU machine: make install TORCH='torch==2.13.0 --index-url URL-OF-A-CUDA-BUILD'
-TORCH ?= torch==2.13.0
-
 VENV := .venv
+# torch comes first and pinned: a bare `torch` can pull several GB of CUDA packages onto a machine
+# without a GPU. For another build: make install TORCH='torch==2.13.0 --index-url URL-OF-THE-BUILD';
+# later calls keep that choice.
+TORCH ?= $(or $(shell cat $(VENV)/.torch 2>/dev/null),torch==2.13.0)
+
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -41,12 +42,14 @@ bench: install  ## speed, as ratios in one run
 install: $(INSTALLED)  ## build .venv with everything that running, testing and benchmarks need
 
 $(INSTALLED): pyproject.toml constraints.txt $(VENV)/.torch
-	@echo "Installing into $(VENV) (the first time takes a few minutes) ..."
-	@$(PIP) install $(TORCH) -c constraints.txt
+	@echo "1/2 Installing $(TORCH) into $(VENV) (the first time takes a minute or more) ..."
+	@cmp -s $(VENV)/.torch $@ || $(PIP) uninstall --yes torch
+	@$(PIP) install $(TORCH)
+	@echo "2/2 Installing Daisy, its tools and its tests ..."
 	@$(PIP) install -e '.[dev]' -c constraints.txt
-	@touch $@
+	@cp $(VENV)/.torch $@
 
-# Changes only when TORCH does, so that another TORCH installs again and the same one does not.
+# Changes only when TORCH does, so that another build replaces the one that is there.
 $(VENV)/.torch: FORCE
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Daisy needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12"; exit 2; }

@@ -10,3 +10,9 @@ class DaisyError(Exception):
     """A failure that the message explains. `exit_code`: 1 failed, 2 bad usage or config."""
 
     exit_code = 1
+
+
+class StoppedError(DaisyError):
+    """Work that ended early because somebody asked it to; the message says what is left of it."""
+
+    exit_code = 3

@@ -66,6 +66,10 @@ def compose(config: str | Path, overrides: Sequence[str] = (), *, world_size: in
     parsed = [parse_override(text) for text in overrides]
     config_path = find_file(str(config), "config")
     config_layer = load_layer(config_path, "config")
+    if not config_layer.values:
+        raise ConfigError(
+            f"{display_path(config_path)}: holds no keys; begin with a line such as model_spec: daisy_150m"
+        )
     spec_path = None
     layers = [_defaults()]
     spec_name = _spec_name(config_layer, [o.value for o in parsed if o.path == ("model_spec",)])
@@ -87,7 +91,7 @@ def compose(config: str | Path, overrides: Sequence[str] = (), *, world_size: in
     try:
         validated = TrainConfig.model_validate({k: v for k, v in tree.items() if k in TrainConfig.model_fields})
     except ValidationError as error:
-        raise ConfigError([_problem(e, tree, sources, config_path) for e in _distinct(error)]) from None
+        raise ConfigError(_problems(error, tree, sources, config_path)) from None
     composed = Composed(validated, _values(validated, sources), config_path, spec_path)
     broken = [composed.problem(finding.keys, finding.message) for finding in find_problems(validated, world_size)]
     if broken:
@@ -104,7 +108,7 @@ def load_spec(path: Path) -> ModelSpec:
     try:
         return ModelSpec.model_validate(layer.values)
     except ValidationError as error:
-        raise ConfigError([_problem(e, layer.values, layer.sources, path) for e in _distinct(error)]) from None
+        raise ConfigError(_problems(error, layer.values, layer.sources, path)) from None
 
 
 def _defaults() -> Layer:
@@ -194,28 +198,30 @@ def _leaf_source(path: KeyPath, sources: dict[KeyPath, Source]) -> Source:
     return inside[-1] if inside else sources.get(path, _DEFAULT)
 
 
-def _distinct(error: ValidationError) -> list[Any]:
-    seen: dict[tuple[Any, ...], Any] = {}
-    for item in error.errors(include_url=False):
-        seen.setdefault(tuple(item["loc"]), item)
-    return list(seen.values())
+def _problems(
+    error: ValidationError, tree: dict[str, Any], sources: dict[KeyPath, Source], path: Path
+) -> list[Problem]:
+    """One problem for each wrong value, and one for all keys that are missing together."""
+    items = {_tree_path(item["loc"], tree): item for item in reversed(error.errors(include_url=False))}
+    missing = [str(key[0]) for key in items if len(key) == 1 and key not in sources and _lookup(tree, key) is None]
+    problems = [
+        _problem(item, key, tree, sources, path) for key, item in reversed(items.items()) if key[0] not in missing
+    ]
+    for model, advice in ((ModelSpec, "name a model_spec, or set"), (TrainConfig, "set")):
+        keys = [name for name in model.model_fields if name in missing]
+        missing = [name for name in missing if name not in keys]
+        if keys:
+            them = "it" if len(keys) == 1 else "them"
+            message = f"required and given nowhere: {', '.join(keys)}; {advice} {them} here or as {keys[0]}=..."
+            problems.append(Problem(keys[0], f"{display_path(path)}: {message}"))
+    return problems
 
 
-def _problem(item: Any, tree: dict[str, Any], sources: dict[KeyPath, Source], config_path: Path) -> Problem:
-    path = _tree_path(item["loc"], tree)
-    key = format_path(path)
-    source = next((sources[path[:n]] for n in range(len(path), 0, -1) if path[:n] in sources), None)
-    missing = item["type"] == "missing" or (item["input"] is None and len(path) == 1 and source is None)
-    if missing and len(path) == 1:
-        return Problem(key, f"{display_path(config_path)}: '{key}' is required and given nowhere; {_why(key)}")
-    got = describe(_lookup(tree, path))
-    return Problem(key, f"{source or display_path(config_path)}: {key}: {_message(item, path, got)}")
-
-
-def _why(key: str) -> str:
-    if key in ModelSpec.model_fields:
-        return "name a model_spec, or set it here or as an override"
-    return f"add a line `{key}: ...` or the override {key}=..."
+def _problem(item: Any, key: KeyPath, tree: dict[str, Any], sources: dict[KeyPath, Source], file: Path) -> Problem:
+    source = next((sources[key[:n]] for n in range(len(key), 0, -1) if key[:n] in sources), None)
+    name = format_path(key)
+    message = _message(item, key, describe(_lookup(tree, key)))
+    return Problem(name, f"{source or display_path(file)}: {name}: {message}")
 
 
 def _tree_path(loc: tuple[str | int, ...], tree: dict[str, Any]) -> KeyPath:

@@ -6,6 +6,7 @@ and `model_specs/` lie beside the `core` package, in a checkout as in an install
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -26,9 +27,14 @@ def find_file(name: str, kind: Kind) -> Path:
     for candidate in _candidates(name, kind):
         if candidate.is_file():
             return candidate
-    known = ", ".join(sorted(list_files(kind)))
+    known = sorted(list_files(kind))
     what = "model spec" if kind == "spec" else "config"
-    raise ConfigError(f"{what} '{name}' does not exist; known: {known} (or a path to a .yml file)")
+    by_lower = {one.lower(): one for one in known}
+    near = get_close_matches(Path(name).name.removesuffix(".yml").lower(), by_lower, n=1)
+    hint = f"did you mean '{by_lower[near[0]]}'? " if near else ""
+    if kind == "config" and name in list_files("spec"):
+        hint = f"it is a model spec: model_spec={name} chooses it; "
+    raise ConfigError(f"{what} '{name}' does not exist; {hint}known: {', '.join(known)} (or a path to a .yml file)")
 
 
 def list_files(kind: Kind) -> dict[str, Path]:
@@ -53,5 +59,10 @@ def _candidates(name: str, kind: Kind) -> list[Path]:
     return candidates
 
 
+def shipped_root() -> Path:
+    """The folder that holds the shipped `configs/` and `model_specs/`."""
+    return Path(core.config.__file__).parents[2]
+
+
 def _shipped(kind: Kind) -> Path:
-    return Path(core.config.__file__).parents[2] / _FOLDER[kind]
+    return shipped_root() / _FOLDER[kind]

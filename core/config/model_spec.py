@@ -80,7 +80,7 @@ class ModelSpec(Settings):
 
     value_embeddings: Whole = field(0, group="Model", unit="tables", ge=0, le=512)
     """Number k of extra embedding tables mixed into the attention values of the first k and the last k
-    layers (table i serves layers i and num_layers - k + i), by one learned pair of scalars a layer."""
+    layers (table i serves layers i and num_layers - k + i), by one learned scalar a layer."""
 
 
 def padded_vocab(vocab_size: int) -> int:

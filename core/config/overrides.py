@@ -13,7 +13,7 @@ globs and text with a colon need no quotes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,20 @@ def apply_overrides(values: dict[str, Any], sources: dict[KeyPath, Source], over
         path = _set(values, override)
         for old in [known for known in sources if known[: len(path)] == path]:
             del sources[old]
-        sources[path] = override.source
+        for inner in _paths(path, override.value):
+            sources[inner] = override.source
+
+
+def _paths(path: KeyPath, value: Any) -> Iterator[KeyPath]:
+    """A path and every path inside its value."""
+    yield path
+    entries: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        entries = value.items()
+    elif isinstance(value, list):
+        entries = enumerate(value)
+    for key, entry in entries:
+        yield from _paths((*path, key), entry)
 
 
 def _parse_value(typed: str, text: str) -> Any:

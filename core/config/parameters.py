@@ -49,7 +49,7 @@ def parameters(spec: ModelSpec) -> Iterator[Parameter]:
     if spec.depth_skips and spec.num_layers > 1:
         yield Parameter("gates.skip", (spec.num_layers // 2,), "scalar_params")
     if spec.value_embeddings:
-        yield Parameter("gates.value", (2 * spec.value_embeddings, 2), "scalar_params")
+        yield Parameter("gates.value", (2 * spec.value_embeddings,), "scalar_params")
     yield Parameter("head.weight", (rows, dim), "head_params")
 
 

@@ -38,7 +38,7 @@ def nearest(word: str, known: list[str]) -> str:
     matches = get_close_matches(word, known, n=1, cutoff=0.6)
     if matches:
         return f"did you mean '{matches[0]}'?"
-    return f"known: {', '.join(known)}" if len(known) <= 12 else "`daisy config schema` lists the keys"
+    return f"known: {', '.join(known)}" if len(known) <= 12 else "`daisy config schema --markdown` lists the keys"
 
 
 def _shape(c: TrainConfig) -> Iterator[Finding]:

@@ -183,7 +183,8 @@ class TrainConfig(ModelSpec):
     """Block of the attention kernel. It divides both sequence lengths and attention_window_len."""
 
     full_windows: Flag = field(False, group="Windows")
-    """Use the full windows for the whole run. Otherwise they grow linearly with progress, in blocks."""
+    """Use the full windows for the whole run (S layers still see half). Otherwise they grow linearly with
+    progress, in blocks."""
 
     val_seq_len: Whole | None = field(None, group="Evaluation", unit="tokens", ge=1)
     """Tokens in one validation sequence; by default training_sequence_length."""
@@ -195,7 +196,7 @@ class TrainConfig(ModelSpec):
     """Tokens of each validation set that one evaluation reads: always the same ones, all if fewer."""
 
     save_checkpoint: Flag = field(True, group="Checkpoints")
-    """Write checkpoints; one is always written at the end."""
+    """Write checkpoints as the keys below say, and one at the end; false writes none."""
 
     checkpoint_per_n_tokens: Whole = field(0, group="Checkpoints", unit="tokens", ge=0)
     """Training tokens between checkpoints; 0 writes only the last one."""

@@ -39,6 +39,11 @@ class Split:
     text_bytes: int = 0
     shards: list[ShardEntry] = field(default_factory=list)
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Split:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(**{**data, "shards": [ShardEntry(**entry) for entry in data["shards"]]})
+
 
 @dataclass
 class TokenizerInfo:
@@ -91,10 +96,7 @@ def read_dataset(folder: Path) -> Dataset | None:
     try:
         if data["format"] != FORMAT:
             raise ShardError(f"{path}: format {data['format']} is newer than this Daisy reads ({FORMAT})")
-        splits = {
-            name: Split(**{**split, "shards": [ShardEntry(**entry) for entry in split["shards"]]})
-            for name, split in data["splits"].items()
-        }
+        splits = {name: Split.from_dict(split) for name, split in data["splits"].items()}
         return Dataset(data["name"], TokenizerInfo(**data["tokenizer"]), splits, data["source"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: damaged: {type(error).__name__}: {error}") from error

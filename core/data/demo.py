@@ -8,9 +8,8 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
-from core.data.dataset import Dataset
 from core.data.documents import TextSource
-from core.data.prepare import PrepareOptions, Progress, prepare
+from core.data.prepare import Prepared, PrepareOptions, Progress, prepare
 from core.data.tokenizers import demo_tokenizer
 
 DEMO_FOLDER = Path("data/demo")
@@ -38,7 +37,15 @@ def demo_documents() -> list[str]:
     return chapters
 
 
-def prepare_demo(out: Path, workers: int, report: Callable[[Progress], None], overwrite: bool = False) -> Dataset:
+def prepare_demo(
+    out: Path,
+    workers: int = 1,
+    *,
+    overwrite: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Prepared:
     """Prepare the bundled corpus with the bundled tokenizer, or return it where it is already."""
     options = PrepareOptions("demo", val_fraction=VAL_FRACTION, workers=workers, overwrite=overwrite)
-    return prepare(TextSource("austen.txt", demo_documents()), demo_tokenizer(), out, options, report)
+    source = TextSource("austen.txt", demo_documents())
+    return prepare(source, demo_tokenizer(), out, options, report=report, stop=stop)

@@ -18,7 +18,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
-from core.data.errors import ShardError
+from core.data.errors import DataUsageError, ShardError
 
 Format = Literal["auto", "text", "jsonl", "parquet"]
 Errors = Literal["strict", "replace"]
@@ -56,6 +56,9 @@ class DocumentSource(Protocol):
     total_bytes: int | None
     """Size of the input where known, in bytes, for progress."""
 
+    one_document: bool
+    """Whether the input can hold no more than one document."""
+
     def plan(self) -> dict[str, Any] | None:
         """What identifies the input, or None where it cannot be read a second time."""
 
@@ -75,13 +78,15 @@ class TextSource:
         self._sizes = [len(text.encode()) for text in texts]
         self._before = [0, *accumulate(self._sizes)]
         self.total_bytes: int | None = self._before[-1]
+        self.one_document = len(texts) == 1
 
     def plan(self) -> dict[str, Any]:
         return {"sha256": hashlib.sha256("\0".join(self._texts).encode()).hexdigest()}
 
     def pieces(self, start: Position) -> Iterator[Piece]:
         for index in range(start.file, len(self._texts)):
-            yield Piece(self._texts[index], self._sizes[index], True, Position(index + 1))
+            if not self._texts[index].isspace() and self._texts[index]:
+                yield Piece(self._texts[index], self._sizes[index], True, Position(index + 1))
 
     def bytes_before(self, position: Position) -> int:
         return self._before[position.file]
@@ -102,17 +107,19 @@ class FileSource:
         self._errors = errors
         self._stdin = list(sources) == ["-"]
         if "-" in sources and not self._stdin:
-            raise ShardError("'-' (standard input) cannot be mixed with files")
+            raise DataUsageError("'-' (standard input) cannot be mixed with files")
         if self._stdin:
             self._files: list[tuple[Path, Format]] = [(Path("-"), "text" if kind == "auto" else kind)]
             if kind == "parquet":
-                raise ShardError("parquet cannot be read from standard input; give the file")
+                raise DataUsageError("parquet cannot be read from standard input; give the file")
             self.total_bytes: int | None = None
+            self.one_document = self._files[0][1] == "text"
             self._before = [0, 0]
             return
         self._files = [(path, _kind_of(path, kind)) for path in _expand(sources)]
         self._before = [0, *accumulate(path.stat().st_size for path, _ in self._files)]
         self.total_bytes = self._before[-1]
+        self.one_document = [kind for _, kind in self._files] == ["text"]
 
     def plan(self) -> dict[str, Any] | None:
         if self._stdin:
@@ -284,10 +291,10 @@ def _expand(sources: Sequence[str]) -> list[Path]:
         elif has_magic(source):
             matches = sorted(Path(p) for p in glob(source, recursive=True) if Path(p).is_file())
         else:
-            raise ShardError(f"{source}: no such file or folder")
+            raise DataUsageError(f"{source}: no such file or folder")
         if not matches:
             kinds = ", ".join(_FORMAT_BY_SUFFIX)
-            raise ShardError(f"{source}: nothing to read; {kinds} are read")
+            raise DataUsageError(f"{source}: nothing to read; {kinds} are read")
         for match in matches:
             found.setdefault(match.resolve(), match)
     return list(found.values())
@@ -303,5 +310,5 @@ def _kind_of(path: Path, kind: Format) -> Format:
     known = _FORMAT_BY_SUFFIX.get(path.suffix.lower())
     if known is None:
         kinds = ", ".join(_FORMAT_BY_SUFFIX)
-        raise ShardError(f"{path}: unknown kind of file; {kinds} are read (--format says what another one holds)")
+        raise DataUsageError(f"{path}: unknown kind of file; {kinds} are read (--format says what another one holds)")
     return known

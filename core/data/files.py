@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from core.data.errors import ShardError
@@ -36,13 +34,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def write_errors(folder: Path, kept: str) -> Iterator[None]:
-    """Turn a failed write below `folder` into a ShardError; `kept` says what is left and what to do."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        if error.errno in _FULL:
-            raise ShardError(f"{where}: the disk is full ({error.strerror}); {kept}") from error
-        raise ShardError(f"{where}: cannot be written: {error.strerror}; {kept}") from error
+def write_failure(error: OSError, folder: Path, kept: str) -> ShardError:
+    """A failed write below `folder` as one line; `kept` says what is left of the work."""
+    where = error.filename or folder
+    if error.errno in _FULL:
+        return ShardError(f"{where}: the disk is full ({error.strerror}); make room and repeat the command: {kept}")
+    return ShardError(f"{where}: cannot be written: {error.strerror}; {kept}")

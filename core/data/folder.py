@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data.dataset import COMMUNITY_TOKENIZER, Dataset, TokenizerInfo, read_dataset
-from core.data.errors import ShardError
+from core.data.errors import DataUsageError, ShardError
 from core.data.shards import Tokens, open_shard
 
+# Where a preparation works until it is whole, and what says how far it came.
+STAGING = ".preparing"
+STATE_FILE = "progress.json"
 _SPLIT_IN_NAME = re.compile(r"_(train|val)_\d+\.bin$")
 # Tokens looked at in one step when scanning: 8 MiB of uint16.
 SCAN_TOKENS = 1 << 22
@@ -44,7 +47,7 @@ def open_folder(path: Path) -> ShardFolder:
     if path.is_file():
         return ShardFolder(path.parent, [path], read_dataset(path.parent))
     if not path.is_dir():
-        raise ShardError(f"{path}: no such folder or shard")
+        raise DataUsageError(f"{path}: no such folder or shard")
     dataset = read_dataset(path)
     shards = sorted(path.glob("*.bin"))
     if dataset is not None:
@@ -52,7 +55,9 @@ def open_folder(path: Path) -> ShardFolder:
         if missing:
             raise ShardError(f"{path / missing[0]}: listed in dataset.json, but missing ({len(missing)} in all)")
     if not shards:
-        raise ShardError(f"{path}: no shards (*.bin) in this folder")
+        if (path / STAGING / STATE_FILE).exists():
+            raise ShardError(f"{path}: holds only an unfinished preparation; repeat its command to finish it")
+        raise DataUsageError(f"{path}: no shards (*.bin) in this folder")
     return ShardFolder(path, shards, dataset)
 
 

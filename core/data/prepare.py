@@ -9,7 +9,6 @@ of workers. Rejected: processes, which spend on copying text what they gain.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import re
 import shutil
@@ -23,15 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from core.data.dataset import DATASET_FILE, Dataset, ShardEntry, Split, SplitName, TokenizerInfo, read_dataset
+from core.data.dataset import DATASET_FILE, Dataset, Split, SplitName, TokenizerInfo, read_dataset
 from core.data.documents import DocumentSource, Piece, Position
-from core.data.errors import ShardError
-from core.data.files import sync_folder, write_atomic, write_errors
-from core.data.shards import MAX_SHARD_TOKENS, ShardWriter, Tokens, version_for
+from core.data.errors import DataUsageError, ShardError
+from core.data.files import sync_folder, write_atomic, write_failure
+from core.data.folder import STAGING, STATE_FILE
+from core.data.shards import MAX_SHARD_TOKENS, Tokens, version_for
+from core.data.split_writer import PARTIAL, SplitWriter
 from core.data.tokenizers import RANKS_FILE, Tokenizer
+from core.errors import StoppedError
 
-STAGING = ".preparing"
-STATE_FILE = "progress.json"
 # Text handed to one thread at a time: large against the cost of a task, small against memory.
 _TASK_BYTES = 1 << 18
 # Tokens between two savings of the position: a kill costs at most the work on these.
@@ -60,11 +60,19 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:
-            raise ShardError(f"the validation fraction must be at least 0 and below 1; got {self.val_fraction}")
+            raise DataUsageError(f"the validation fraction must be at least 0 and below 1; got {self.val_fraction}")
         if not 1 <= self.shard_tokens <= MAX_SHARD_TOKENS:
-            raise ShardError(f"a shard holds 1 to {MAX_SHARD_TOKENS} tokens; got {self.shard_tokens}")
+            raise DataUsageError(f"a shard holds 1 to {MAX_SHARD_TOKENS} tokens; got {self.shard_tokens}")
         if self.workers < 1:
-            raise ShardError(f"at least one worker is needed; got {self.workers}")
+            raise DataUsageError(f"at least one worker is needed; got {self.workers}")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The dataset, and whether it was already there."""
+
+    dataset: Dataset
+    already: bool
 
 
 def dataset_name(folder: Path) -> str:
@@ -77,24 +85,36 @@ def prepare(
     tokenizer: Tokenizer,
     out: Path,
     options: PrepareOptions,
+    *,
     report: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
     save_every_tokens: int = SAVE_EVERY_TOKENS,
-) -> Dataset:
+) -> Prepared:
     """Prepare a dataset in the folder `out`, or finish one that was begun, or return one that is there.
 
-    Raises ShardError where `out` holds something else, cannot be written, or the input is unusable.
+    `stop` is asked after every piece. Raises StoppedError where it says so, and ShardError where `out`
+    holds something else, cannot be written, or the input is unusable.
     """
+    if source.one_document and options.val_fraction > 0:
+        raise _one_document(source)
     plan = _plan(source, tokenizer, options)
-    with write_errors(out, "mend that and repeat the command; it goes on from what was saved"):
+    try:
         out.mkdir(parents=True, exist_ok=True)
         with _lock(out) as staging:
             present = read_dataset(out)
             if present is not None and not options.overwrite:
-                return _same_dataset(out, present, plan)
+                return Prepared(_same_dataset(out, present, plan), already=True)
             _refuse_strays(out, present, options.name)
             work = _Work(staging, source, tokenizer, options, plan)
-            work.run(report, save_every_tokens)
-            return _move_into_place(work, out)
+            try:
+                work.run(report, stop, save_every_tokens)
+            finally:
+                work.close()
+            return Prepared(_move_into_place(work, out), already=False)
+    except OSError as error:
+        resumable = (out / STAGING / STATE_FILE).exists()
+        kept = "the same command goes on from what was saved" if resumable else "nothing was left behind"
+        raise write_failure(error, out, kept) from error
 
 
 def _plan(source: DocumentSource, tokenizer: Tokenizer, options: PrepareOptions) -> dict[str, Any]:
@@ -110,7 +130,7 @@ def _plan(source: DocumentSource, tokenizer: Tokenizer, options: PrepareOptions)
 
 @contextmanager
 def _lock(out: Path) -> Iterator[Path]:
-    """The staging folder, held by this process alone."""
+    """The staging folder, held by this process alone, and removed unless it can be taken up again."""
     staging = out / STAGING
     staging.mkdir(exist_ok=True)
     with (staging / "lock").open("w") as file:
@@ -118,108 +138,67 @@ def _lock(out: Path) -> Iterator[Path]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ShardError(
-                f"{out}: another preparation is writing there; wait for it or choose another --out"
+                f"{out}: another preparation is writing there; wait for it, or use another --out"
             ) from error
         try:
             yield staging
         finally:
             if staging.exists() and not (staging / STATE_FILE).exists():
-                shutil.rmtree(staging)  # nothing in it can be taken up again
+                shutil.rmtree(staging)
 
 
 def _same_dataset(out: Path, present: Dataset, plan: dict[str, Any]) -> Dataset:
-    if plan["input"] is not None and _compatible(present.source.get("plan"), plan):
-        return present
-    raise ShardError(
-        f"{out}: already holds the dataset '{present.name}' of other input or options; "
-        "use --overwrite to replace it, or another --out"
-    )
+    """The dataset that is there, where it is the one asked for and complete."""
+    if plan["input"] is None or not _compatible(present.source.get("plan"), plan):
+        raise DataUsageError(
+            f"{out}: already holds the dataset '{present.name}' of other input or options; "
+            "use --overwrite to replace it, or another --out"
+        )
+    for name, entry in present.entries().items():
+        path = out / name
+        if not path.is_file() or path.stat().st_size != entry.bytes:
+            raise ShardError(f"{path}: missing or damaged; use --overwrite to prepare the dataset again")
+    state = _load_state(out / STAGING)
+    if state is not None and _compatible(state["plan"], plan):
+        (out / STAGING / STATE_FILE).unlink()  # an --overwrite that was stopped, and is not asked for any more
+    return present
 
 
 def _refuse_strays(out: Path, present: Dataset | None, name: str) -> None:
     """Shards that nothing accounts for would be read together with the new ones."""
     state = _load_state(out / STAGING) or {}
-    known = {entry["file"] for entry in state.get("moving") or []} | set(present.entries() if present else [])
+    known = {*state.get("moving", []), *state.get("replaced", []), *(present.entries() if present else [])}
     strays = sorted(path.name for path in out.glob(f"{name}_*.bin") if path.name not in known)
     if strays:
-        raise ShardError(f"{out}: already holds {strays[0]}, of no dataset.json; use another --out or --name")
+        raise DataUsageError(f"{out}: already holds {strays[0]}, of no dataset.json; use another --out or --name")
 
 
 def _compatible(saved: Any, plan: dict[str, Any]) -> bool:
     """The same plan; what was read strictly may also go on with undecodable bytes replaced."""
+
+    def relaxed(one: dict[str, Any]) -> dict[str, Any]:
+        return {**one, "input": {**one["input"], "errors": None}}
+
     if isinstance(saved, dict) and isinstance(saved.get("input"), dict) and saved["input"].get("errors") == "strict":
-        return {**saved, "input": {**saved["input"], "errors": None}} == {
-            **plan,
-            "input": {**plan["input"], "errors": None},
-        }
+        return plan["input"] is not None and relaxed(saved) == relaxed(plan)
     return bool(saved == plan)
 
 
 def _load_state(staging: Path) -> dict[str, Any] | None:
+    path = staging / STATE_FILE
     try:
-        state: dict[str, Any] = json.loads((staging / STATE_FILE).read_bytes())
+        state = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ShardError(f"{staging / 'progress.json'}: damaged ({error}); delete {staging} to start over") from error
+    except ValueError:
+        state = None
+    if not isinstance(state, dict) or not {"plan", "position", "current", "splits"} <= state.keys():
+        raise _damaged(staging)
     return state
 
 
-class _SplitWriter:
-    """Writes one split as a row of shards, each `shard_tokens` long but the last."""
-
-    def __init__(
-        self, staging: Path, prefix: str, version: int, shard_tokens: int, saved: dict[str, Any] | None
-    ) -> None:
-        self._staging = staging
-        self._prefix = prefix
-        self._version = version
-        self._shard_tokens = shard_tokens
-        self.split = Split()
-        self._writer: ShardWriter | None = None
-        if saved is not None:
-            shards = [ShardEntry(**entry) for entry in saved["shards"]]
-            self.split = Split(saved["tokens"], saved["documents"], saved["text_bytes"], shards)
-            rest = saved["tokens"] - sum(entry.tokens for entry in shards)
-            if rest:
-                self._writer = ShardWriter(self._path(), version, rest)
-
-    def append(self, tokens: Tokens) -> None:
-        self.split.tokens += len(tokens)
-        while len(tokens):
-            if self._writer is None:
-                self._writer = ShardWriter(self._path(), self._version)
-            room = self._shard_tokens - self._writer.tokens
-            self._writer.append(tokens[:room])
-            tokens = tokens[room:]
-            if self._writer.tokens == self._shard_tokens:
-                self._finish_shard()
-
-    def sync(self) -> None:
-        if self._writer is not None:
-            self._writer.sync()
-
-    def finish(self) -> None:
-        if self._writer is not None:
-            self._finish_shard()
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def _path(self) -> Path:
-        return self._staging / f"{self._prefix}_{len(self.split.shards):06d}.bin.partial"
-
-    def _finish_shard(self) -> None:
-        assert self._writer is not None
-        self._writer.finish()
-        path = self._writer.path
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self.split.shards.append(
-            ShardEntry(path.name.removesuffix(".partial"), self._writer.tokens, path.stat().st_size, digest)
-        )
-        self._writer = None
+def _damaged(staging: Path) -> ShardError:
+    return ShardError(f"{staging / STATE_FILE}: damaged; delete {staging} to start over")
 
 
 class _Work:
@@ -234,139 +213,154 @@ class _Work:
         self.options = options
         self.plan = plan
         state = self._usable_state()
+        try:
+            self._restore(state)
+        except (KeyError, TypeError) as error:
+            raise _damaged(staging) from error
+        self._separator = np.array([tokenizer.eot_token_id], dtype=np.uint32)
+
+    def _restore(self, state: dict[str, Any] | None) -> None:
+        """Begin where `state` left off, or at the beginning."""
         self.position = Position(**state["position"]) if state else Position()
         self.current: SplitName = state["current"] if state else "train"
-        self.finished = bool(state and state.get("moving"))
+        self.replaced: list[str] = state.get("replaced", []) if state else []
+        self.finished = bool(state and "moving" in state)
         names: tuple[SplitName, SplitName] = ("train", "val")
-        version = version_for(tokenizer.vocab_size)
-        self.writers: dict[SplitName, _SplitWriter] = {
-            name: _SplitWriter(
-                staging,
-                f"{options.name}_{name}",
+        version, length = version_for(self.tokenizer.vocab_size), self.options.shard_tokens
+        self._writers: dict[SplitName, SplitWriter] = {
+            name: SplitWriter(
+                self.staging,
+                f"{self.options.name}_{name}",
                 version,
-                options.shard_tokens,
+                length,
                 state["splits"][name] if state else None,
             )
             for name in names
         }
-        # False while one piece is being written: a state saved then would repeat or lose its tokens.
-        self._consistent = True
-        self._separator = np.array([tokenizer.eot_token_id], dtype=np.uint32)
 
     @property
     def splits(self) -> dict[SplitName, Split]:
-        return {name: writer.split for name, writer in self.writers.items()}
+        return {name: writer.split for name, writer in self._writers.items()}
 
     @property
     def tokens(self) -> int:
-        return sum(split.tokens for split in self.splits.values())
+        return self._writers["train"].split.tokens + self._writers["val"].split.tokens
 
-    def run(self, report: Callable[[Progress], None], save_every_tokens: int) -> None:
-        """Read to the end of the input, saving the position as it goes and when it is interrupted."""
+    @property
+    def documents(self) -> int:
+        return self._writers["train"].split.documents + self._writers["val"].split.documents
+
+    def run(self, report: Callable[[Progress], None], stop: Callable[[], bool], save_every_tokens: int) -> None:
+        """Read to the end of the input, saving the position as it goes and where it is stopped."""
         if self.finished:
             return
         saved_at = self.tokens
-        try:
-            for piece, tokens in _tokenised(self.source.pieces(self.position), self.tokenizer, self.options.workers):
-                self._write(piece, tokens)
-                if self.tokens - saved_at >= save_every_tokens:
-                    self._save()
-                    saved_at = self.tokens
-                report(self._progress())
-            self._check()
-            self._consistent = False
-            for writer in self.writers.values():
-                writer.finish()
-            self._consistent = self.finished = True
-            self._save()
-        except KeyboardInterrupt:
-            if self._consistent:
+        for piece, tokens in _tokenised(self.source.pieces(self.position), self.tokenizer, self.options.workers):
+            self._write(piece, tokens)
+            if self.tokens - saved_at >= save_every_tokens:
                 self._save()
-            raise
-        finally:
-            for writer in self.writers.values():
-                writer.close()
+                saved_at = self.tokens
+            report(self._progress())
+            if stop():
+                raise self._stopped()
+        self._check()
+        for writer in self._writers.values():
+            writer.finish()
+        self.finished = True
+        old = read_dataset(self.staging.parent)
+        if old is not None:
+            self.replaced = [*old.entries(), *([old.tokenizer.file] if old.tokenizer.file else [])]
+        self._save()
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
 
     def _write(self, piece: Piece, tokens: Tokens) -> None:
-        self._consistent = False
         if piece.starts_document:
             self.current = self._split_for_next()
-            self.writers[self.current].split.documents += 1
-            self.writers[self.current].append(self._separator)
-        writer = self.writers[self.current]
+            self._writers[self.current].split.documents += 1
+            self._writers[self.current].append(self._separator)
+        writer = self._writers[self.current]
         writer.append(tokens)
         writer.split.text_bytes += piece.size
         self.position = piece.after
-        self._consistent = True
 
     def _split_for_next(self) -> SplitName:
         """Validation while it has less than its share of what came before, so it is never more than one
         document off. The first document trains; the second one validates."""
-        share = self.options.val_fraction * self.tokens
-        return "val" if self.splits["val"].tokens < share else "train"
+        return "val" if self._writers["val"].split.tokens < self.options.val_fraction * self.tokens else "train"
 
     def _check(self) -> None:
-        documents = sum(split.documents for split in self.splits.values())
-        if documents == 0:
-            raise ShardError("the input holds no text")
-        if self.options.val_fraction > 0 and documents == 1:
-            raise ShardError(
-                "the input holds only one document, and a document is never split between training and "
-                "validation; give more files, or --val-fraction 0"
-            )
+        if self.documents == 0 or (self.documents == 1 and self.options.val_fraction > 0):
+            (self.staging / STATE_FILE).unlink(missing_ok=True)  # the same command could never succeed
+            if self.documents:
+                raise _one_document(self.source)
+            raise ShardError(f"{', '.join(self.source.given)}: holds no text")
 
     def _save(self) -> None:
         if self.plan["input"] is None and not self.finished:
             return  # standard input cannot be read again
-        for writer in self.writers.values():
-            writer.sync()
-        state = {
+        state: dict[str, Any] = {
             "plan": self.plan,
             "position": asdict(self.position),
             "current": self.current,
-            "splits": {name: asdict(split) for name, split in self.splits.items()},
-            "moving": [asdict(entry) for split in self.splits.values() for entry in split.shards]
-            if self.finished
-            else None,
+            "splits": {name: writer.state() for name, writer in self._writers.items()},
         }
+        if self.finished:
+            state["moving"] = [entry.file for split in self.splits.values() for entry in split.shards]
+            state["replaced"] = self.replaced
         write_atomic(self.staging / STATE_FILE, json.dumps(state).encode())
 
+    def _stopped(self) -> StoppedError:
+        self._save()
+        if self.plan["input"] is None:
+            return StoppedError("stopped; standard input cannot be read again, so nothing was kept")
+        done = f" at {self._progress().bytes_done:,} of {self.source.total_bytes:,} bytes"
+        return StoppedError(f"stopped{done}; the same command goes on from there")
+
     def _usable_state(self) -> dict[str, Any] | None:
-        """What an earlier run saved; with --overwrite, or from standard input, it is dropped instead."""
+        """What an earlier run of the same plan saved; anything else is dropped with --overwrite only."""
         state = _load_state(self.staging)
-        same = state is not None and self.plan["input"] is not None and _compatible(state["plan"], self.plan)
-        if same:
-            return state
-        if state is not None and not self.options.overwrite:
-            raise ShardError(
-                f"{self.staging.parent}: holds an unfinished preparation of other input or options; "
-                "repeat that command to finish it, or use --overwrite to drop it"
-            )
+        if state is not None:
+            if self.plan["input"] is not None and _compatible(state["plan"], self.plan):
+                return state
+            if not self.options.overwrite:
+                raise DataUsageError(
+                    f"{self.staging.parent}: holds an unfinished preparation of other input or options; "
+                    "repeat that command to finish it, or use --overwrite to drop it"
+                )
         for path in self.staging.iterdir():
             if path.name != "lock":
                 path.unlink()
         return None
 
     def _progress(self) -> Progress:
-        documents = sum(split.documents for split in self.splits.values())
         known = self.source.total_bytes is not None
         done = self.source.bytes_before(self.position) if known else sum(s.text_bytes for s in self.splits.values())
-        return Progress(done, self.source.total_bytes, self.tokens, documents)
+        return Progress(done, self.source.total_bytes, self.tokens, self.documents)
+
+
+def _one_document(source: DocumentSource) -> DataUsageError:
+    return DataUsageError(
+        f"{', '.join(source.given)}: holds only one document, and a document is never split between training "
+        "and validation; use --val-fraction 0, give more files, or say --format jsonl if it holds one a line"
+    )
 
 
 def _move_into_place(work: _Work, out: Path) -> Dataset:
-    """Rename the finished shards into `out`, `dataset.json` last. Safe to repeat after a kill."""
-    old = read_dataset(out)
-    if old is not None:
-        (out / DATASET_FILE).unlink()
-        for name in old.entries():
-            (out / Path(name).name).unlink(missing_ok=True)
+    """Rename the finished shards into `out`, `dataset.json` last. Safe to repeat after a kill anywhere."""
     info = TokenizerInfo.of(work.tokenizer)
     dataset = Dataset(work.options.name, info, work.splits, {"given": work.source.given, "plan": work.plan})
+    (out / DATASET_FILE).unlink(missing_ok=True)
     for name in dataset.entries():
-        staged = work.staging / f"{name}.partial"
+        staged = work.staging / f"{name}{PARTIAL}"
         if staged.exists():
-            staged.rename(out / name)
+            staged.replace(out / name)
+    kept = {*dataset.entries(), info.file}
+    for name in work.replaced:
+        if name not in kept and Path(name).name == name:
+            (out / name).unlink(missing_ok=True)
     ranks = work.tokenizer.ranks_file()
     if ranks is not None:
         write_atomic(out / RANKS_FILE, ranks)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.data.dataset import dataset_tokenizer
-from core.data.errors import ShardError
+from core.data.errors import DataUsageError, ShardError
 from core.data.folder import open_documents, open_folder
 from core.data.shards import Tokens, open_shard
 from core.data.tokenizers import Tokenizer
@@ -42,7 +42,7 @@ def preview(
     folder = open_folder(path)
     shards = folder.shards if path.is_file() else folder.splits().get(split, [])
     if not shards:
-        raise ShardError(f"{path}: no shards of split '{split}'; there are {', '.join(folder.splits())}")
+        raise DataUsageError(f"{path}: no shards of split '{split}'; there are {', '.join(folder.splits())}")
     tokenizer = dataset_tokenizer(folder.folder, folder.tokenizer)
     if document is None:
         shard, first, ids = shards[0], 0, open_shard(shards[0])
@@ -64,7 +64,7 @@ def _find_document(shards: list[Path], eot: int, document: int, path: Path) -> t
             end = int(starts[index + 1]) if index + 1 < len(starts) else len(tokens)
             return shard, first, tokens[first:end]
         seen += len(starts)
-    raise ShardError(
+    raise DataUsageError(
         f"{path}: no document {document}; there are {seen} (0 to {seen - 1})" if seen else f"{path}: no documents"
     )
 
@@ -73,7 +73,7 @@ def _range(start: int | None, stop: int | None, length: int, what: str, shard: P
     begin = 0 if start is None else start
     end = min(begin + 256 if stop is None else stop, length)
     if begin >= length:
-        raise ShardError(f"{shard}: position {begin} is past the end of this {what} of {length} tokens")
+        raise DataUsageError(f"{shard}: position {begin} is past the end of this {what} of {length} tokens")
     return begin, max(begin, end)
 
 

@@ -100,6 +100,10 @@ class ShardWriter:
         self.version = version
         self.tokens = tokens
         self._dtype = _DTYPES[version]
+        if tokens and not path.is_file():
+            raise ShardError(
+                f"{path}: missing, though {tokens} tokens are noted for it; delete {path.parent} to start over"
+            )
         self._file = path.open("r+b" if tokens else "w+b", buffering=1 << 20)
         if not tokens:
             self._file.write(bytes(HEADER_BYTES))

@@ -6,6 +6,7 @@ fields and shards, are here. Reads headers and `dataset.json` only: a hundred sh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import glob
@@ -16,6 +17,7 @@ from core.config.errors import ConfigError, Problem
 from core.data.dataset import COMMUNITY_TOKENIZER, Dataset, TokenizerInfo, read_dataset
 from core.data.errors import ShardError
 from core.data.folder import split_of
+from core.data.prepare import dataset_name
 from core.data.shards import read_header
 
 
@@ -86,7 +88,11 @@ def _how_to_get(pattern: str) -> str:
     folder = Path(pattern).parent
     if folder == Path("data/demo"):
         return "; `daisy data demo` makes it"
-    return f"; `daisy data prepare SOURCE --out {folder}` makes shards there"
+    prefix = re.split(r"_(?:train|val)_", Path(pattern).name)[0]
+    named = (
+        "" if prefix == dataset_name(folder) or not re.fullmatch(r"[A-Za-z0-9._-]+", prefix) else f" --name {prefix}"
+    )
+    return f"; `daisy data prepare SOURCE --out {folder}{named}` makes shards there"
 
 
 def _check_shard(path: Path, datasets: dict[Path, Dataset | None]) -> int:
@@ -115,7 +121,7 @@ def _one_tokenizer(
         raise ConfigError(
             [
                 composed.problem(
-                    ["train_shards"],
+                    ["val_shards", "train_shards"],
                     "shards of different tokenizers are mixed: "
                     f"{first_path} is '{first.name}' ({first.vocab_size} ids), "
                     f"{second_path} is '{second.name}' ({second.vocab_size} ids)",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from core.data.errors import ShardError
+from core.data.errors import DataUsageError, ShardError
 from core.data.shards import Tokens
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
     if path.is_dir():
         path = path / RANKS_FILE
         if not path.is_file():
-            raise ShardError(f"{name_or_path}: no tokenizer in this folder (it has no {RANKS_FILE})")
+            raise DataUsageError(f"{name_or_path}: no tokenizer in this folder (it has no {RANKS_FILE})")
     if path.is_file():
         return load_ranks(path)
     return _downloaded(name_or_path)
@@ -104,7 +104,7 @@ def train_bpe(texts: Iterator[str], vocab_size: int) -> BpeTokenizer:
     import rustbpe
 
     if vocab_size < 257:
-        raise ShardError(f"a vocabulary of {vocab_size} is too small: 256 bytes and end-of-text need 257")
+        raise DataUsageError(f"a vocabulary of {vocab_size} is too small: 256 bytes and end-of-text need 257")
     trainer = rustbpe.Tokenizer()
     trainer.train_from_iterator(texts, vocab_size=vocab_size - 1, pattern=PATTERN)
     ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
@@ -217,7 +217,7 @@ def _downloaded(name: str) -> BpeTokenizer:
     known = tiktoken.list_encoding_names()
     if name not in known:
         names = ", ".join(["gpt2", "bytes", *(n for n in known if n != "gpt2")])
-        raise ShardError(f"tokenizer '{name}' is unknown; known: {names}, or the path of a trained one")
+        raise DataUsageError(f"tokenizer '{name}' is unknown; known: {names}, or the path of a trained one")
     try:
         encoding = tiktoken.get_encoding(name)
     except (requests.RequestException, OSError) as error:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from core.data.errors import ShardError
 from core.data.folder import ShardFolder, blocks, document_starts, open_folder
 from core.data.shards import Tokens, open_shard
 
-PERCENTILES = (0, 10, 50, 90, 99, 100)
+PERCENTILES = (0, 50, 90, 99, 100)
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ def verify(path: Path, report: Callable[[int, int], None] = lambda done, total: 
     for name, shards in folder.splits().items():
         lengths = _Lengths()
         tokens = 0
+        unreadable = False
         for shard in shards:
             try:
                 ids = open_shard(shard)
@@ -61,10 +61,12 @@ def verify(path: Path, report: Callable[[int, int], None] = lambda done, total: 
                 lengths.add(document_starts(ids, folder.tokenizer.eot_token_id), len(ids))
             except ShardError as error:
                 problems.append(str(error))
+                unreadable = True
             done += shard.stat().st_size
             report(done, total)
         splits[name] = lengths.report(len(shards), tokens)
-        problems += _count_problems(folder, name, splits[name])
+        if not unreadable:
+            problems += _count_problems(folder, name, splits[name])
     return Report(folder.tokenizer, folder.dataset is not None, splits, problems)
 
 
@@ -102,10 +104,14 @@ def _shard_problems(folder: ShardFolder, shard: Path, ids: Tokens) -> list[str]:
 
 
 def _count_problems(folder: ShardFolder, name: str, found: SplitReport) -> list[str]:
-    if folder.dataset is None or len(folder.shards) != len(folder.dataset.entries()):
-        return []
-    listed: Any = folder.dataset.splits.get(name)  # type: ignore[call-overload]
-    if listed is None or listed.documents == found.documents:
+    if folder.dataset is None:
+        if found.documents or len(folder.shards) == 1:
+            return []
+        eot = folder.tokenizer.eot_token_id
+        return [f"{folder.folder}: {name} has no end-of-text ({eot}); it was written by another tokenizer"]
+    listed = {str(split): counts for split, counts in folder.dataset.splits.items()}.get(name)
+    complete = len(folder.shards) == len(folder.dataset.entries())
+    if listed is None or not complete or listed.documents == found.documents:
         return []
     return [f"{folder.folder}: {name} has {found.documents} documents, but dataset.json says {listed.documents}"]
 

@@ -12,7 +12,7 @@ from core.config.compose import Composed, Value, compose, load_spec
 from core.config.errors import ConfigError
 from core.config.estimate import Estimate, Precision, estimate
 from core.config.fields import field_specs
-from core.config.files import list_files
+from core.config.files import list_files, shipped_root
 from core.config.model_spec import ModelSpec
 from core.config.parameters import LOOKED_UP, parameter_counts
 from core.config.scalars import format_value
@@ -20,10 +20,12 @@ from core.config.schema import json_schema, reference_page
 from core.config.sources import display_path
 from core.config.train_config import TrainConfig
 from core.data.survey import Survey, survey
-from daisy_tui.cli.text import count, printable, size, table
+from daisy_tui.cli.text import count, plural, printable, size, table
 
 Device = Literal["auto", "cpu", "cuda"]
 _OVERRIDES: dict[str, Any] = {"ignore_unknown_options": True}
+# Stands for the folder of the shipped files.
+_SHIPPED = "<daisy>"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +44,7 @@ def list_command(as_json: bool) -> None:
     click.echo("\n".join(table([("config", "spec", "streamed", "target tokens", "from"), *config_rows()])))
     click.echo()
     rows = [
-        (e["name"], e["shape"], count(e["parameters"]), count(e["parameters_streamed"]), e["file"])
+        (e["name"], e["shape"], count(e["parameters"]), count(e["parameters_streamed"]), _shown_file(e["file"]))
         if "error" not in e
         else (e["name"], "-", "-", "-", f"broken: {e['error']}")
         for e in _spec_entries()
@@ -50,7 +52,7 @@ def list_command(as_json: bool) -> None:
     click.echo("\n".join(table([("model spec", "layers x dim", "parameters", "streamed", "from"), *rows])))
 
 
-@config.command(context_settings=_OVERRIDES)
+@config.command(context_settings=_OVERRIDES, short_help="Show a config: values, sources, estimates.")
 @click.argument("config")
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -75,15 +77,15 @@ def show(
 ) -> None:
     """Show a composed config: every value, where it comes from, and the estimates.
 
-    CONFIG is a name or a path. OVERRIDES are key=value, --key=value or --flag. Each line of the output
-    can be typed back as an override.
+    CONFIG is a name or a path. OVERRIDES are key=value, --key=value or --flag; `daisy config schema
+    --markdown` lists the keys. Each line of the output can be typed back as an override.
     """
     composed = compose(config, overrides, world_size=world_size)
     if other is not None:
         _show_diff(composed, compose(other, world_size=world_size), config, other, as_json)
         return
     found = survey(composed)
-    precision = _precision(device)
+    precision, why = _precision(device)
     figures = estimate(
         composed.config,
         world_size=world_size,
@@ -100,14 +102,14 @@ def show(
         click.echo(json.dumps(data, indent=2))
     else:
         _show_values(composed)
-        _show_estimates(figures, found, composed, world_size)
+        _show_estimates(figures, found, composed, world_size, why)
     if strict and found.missing:
         raise ConfigError(found.missing)
     for problem in found.missing:
         click.echo(f"warning: {printable(problem.message)}", err=True)
 
 
-@config.command()
+@config.command(short_help="Print the JSON Schema, or the reference page.")
 @click.argument("layer", type=click.Choice(["config", "spec"]), default="config")
 @click.option("--markdown", is_flag=True, help="Print the reference page instead.")
 def schema(layer: str, markdown: bool) -> None:
@@ -129,7 +131,7 @@ def config_rows() -> list[tuple[str, str, str, str, str]]:
             rows.append((entry["name"], "-", "-", "-", f"broken: {printable(entry['error'])}"))
         else:
             streamed, target = count(entry["parameters_streamed"]), count(entry["target_tokens"])
-            rows.append((entry["name"], entry["model_spec"] or "-", streamed, target, entry["file"]))
+            rows.append((entry["name"], entry["model_spec"] or "-", streamed, target, _shown_file(entry["file"])))
     return rows
 
 
@@ -167,17 +169,19 @@ def _parameters(spec: ModelSpec) -> dict[str, int]:
     return {"parameters": sum(counts.values()), "parameters_streamed": streamed}
 
 
-def _precision(device: Device) -> Precision:
-    """bf16 on CUDA, fp32 on CPU; `auto` asks the NVIDIA driver, without loading CUDA."""
-    if device == "auto":
-        import pynvml
+def _precision(device: Device) -> tuple[Precision, str]:
+    """bf16 on CUDA, fp32 on CPU, and why; `auto` asks the NVIDIA driver, without loading CUDA."""
+    if device != "auto":
+        return ("bf16", "on CUDA") if device == "cuda" else ("fp32", "on CPU")
+    import pynvml
 
-        try:
-            pynvml.nvmlInit()
-            device = "cuda" if pynvml.nvmlDeviceGetCount() else "cpu"
-        except pynvml.NVMLError:
-            device = "cpu"
-    return "bf16" if device == "cuda" else "fp32"
+    try:
+        pynvml.nvmlInit()
+        if pynvml.nvmlDeviceGetCount():
+            return "bf16", "on CUDA"
+    except pynvml.NVMLError:
+        pass
+    return "fp32", "no NVIDIA device here; see --device"
 
 
 def _json_value(value: Value) -> dict[str, Any]:
@@ -186,20 +190,30 @@ def _json_value(value: Value) -> dict[str, Any]:
 
 
 def _show_values(composed: Composed) -> None:
-    files = [display_path(path) for path in (composed.spec_path, composed.config_path) if path is not None]
+    files = [_shown_file(display_path(path)) for path in (composed.spec_path, composed.config_path) if path is not None]
     click.echo(printable(" <- ".join(files)))
+    click.echo(click.style("Each line can be typed back as an override.", dim=True))
+    if any(file.startswith(_SHIPPED) for file in files):
+        click.echo(click.style(f"{_SHIPPED} is {shipped_root()}", dim=True))
     groups = {spec.name: spec.group for spec in field_specs(TrainConfig)}
     shown: dict[str, list[tuple[str, str]]] = {}
     for key, value in sorted(composed.values.items(), key=lambda item: item[0] != "model_spec"):
         name = typed_key(key, composed)
         if name is not None:
             line = shlex.quote(f"{name}={format_value(value.value)}")
-            shown.setdefault(groups[key.split("[")[0].split(".")[0]], []).append((line, str(value.source)))
+            source = _shown_file(str(value.source))
+            shown.setdefault(groups[key.split("[")[0].split(".")[0]], []).append((line, source))
     for group, lines in shown.items():
         click.echo(f"\n{group}")
         for line, source in lines:
             text = f"  {printable(line).ljust(46)}  "
             click.echo(text + click.style(printable(source), dim=source == "default"))
+
+
+def _shown_file(file: str) -> str:
+    """A shipped file by a short name, so that rows fit a terminal; other files as they are."""
+    root = f"{shipped_root()}/"
+    return f"{_SHIPPED}/{file.removeprefix(root)}" if file.startswith(root) else file
 
 
 def typed_key(key: str, composed: Composed) -> str | None:
@@ -223,56 +237,50 @@ def typed_key(key: str, composed: Composed) -> str | None:
     return f"optimizers.{name}.{attribute}"
 
 
-def _show_estimates(e: Estimate, found: Survey, composed: Composed, world_size: int) -> None:
-    c = composed.config
-    devices = f"{world_size} device{'s' if world_size > 1 else ''}"
-    documents = "from the shards" if found.document_tokens else "no shards: one document a sequence"
-    epochs = (
-        f"{e.epochs:.2f} over {count(e.train_tokens)} tokens"
-        if e.epochs and e.train_tokens
-        else "unknown without shards"
-    )
+def _show_estimates(e: Estimate, found: Survey, composed: Composed, world_size: int, why: str) -> None:
     memory = e.memory
-    optimizer = sum(memory.optimizer.values())
+    documents = "no shards: one document a sequence"
+    if found.document_tokens:
+        documents = f"cut to a sequence; {count(found.document_tokens)} in the shards"
+    epochs = "unknown without shards"
+    if e.epochs is not None and e.train_tokens is not None:
+        epochs = f"{e.epochs:,.2f} over {count(e.train_tokens)} tokens"
+    groups = [f"{group} {count(n)}" for group, n in e.parameters_by_group.items()]
     rows = [
         ("parameters", f"{count(e.parameters)} in all, {count(e.parameters_streamed)} streamed per token"),
-        ("by group", ", ".join(f"{group} {count(n)}" for group, n in e.parameters_by_group.items())),
+        *(("by group" if not at else "", ", ".join(groups[at : at + 2])) for at in range(0, len(groups), 2)),
         (
             "FLOPs per token",
-            f"{count(e.flops_per_token)} with full windows, {count(e.flops_per_token_mean)} over the run",
+            f"{count(e.flops_per_token)} full windows, {count(e.flops_per_token_mean)} mean of the run",
         ),
-        ("documents", f"{count(e.document_tokens)} tokens on average ({documents})"),
+        ("document", f"{count(e.document_tokens)} tokens on average ({documents})"),
         ("tokens per step", f"{e.tokens_per_step:,}"),
-        ("steps", f"{e.steps:,} to {count(c.target_tokens)} tokens"),
+        ("steps", f"{e.steps:,} to {count(composed.config.target_tokens)} tokens"),
         ("epochs", epochs),
-        ("memory per device", f"{size(e.memory.total)} before fragmentation and the runtime's own"),
-        (
-            "",
-            f"parameters {size(memory.parameters)}, gradients {size(memory.gradients)}, optimizer {size(optimizer)},",
-        ),
-        ("", f"activations {size(memory.activations)}, logits {size(memory.logits)}"),
+        ("memory per device", f"{size(memory.total)}, without fragmentation and the runtime"),
+        ("", f"parameters {size(memory.parameters)}, gradients {size(memory.gradients)},"),
+        ("", f"optimizer {size(sum(memory.optimizer.values()))}, activations {size(memory.activations)},"),
+        ("", f"logits {size(memory.logits)}"),
         ("checkpoint", size(e.checkpoint_bytes)),
     ]
-    click.echo(f"\nEstimates ({devices}, {e.precision})")
+    click.echo(f"\nEstimates ({plural(world_size, 'device')}, {e.precision}: {why})")
     click.echo("\n".join(table(rows, indent="  ")))
 
 
 def _show_diff(left: Composed, right: Composed, left_name: str, right_name: str, as_json: bool) -> None:
-    keys = [key for key in {**left.values, **right.values} if _value(left, key) != _value(right, key)]
+    sides = _by_name(left), _by_name(right)
+    keys = [key for key in {**sides[0], **sides[1]} if sides[0].get(key) != sides[1].get(key)]
     if as_json:
-        sides = {key: {left_name: _value(left, key), right_name: _value(right, key)} for key in keys}
-        click.echo(json.dumps({"diff": sides}, indent=2))
-        return
-    if not keys:
+        rows = {key: {"left": sides[0].get(key), "right": sides[1].get(key)} for key in keys}
+        click.echo(json.dumps({"left": left_name, "right": right_name, "diff": rows}, indent=2))
+    elif not keys:
         click.echo("no difference")
-        return
-    rows = [(key, _shown(left, key), _shown(right, key)) for key in keys]
-    click.echo(printable("\n".join(table([("key", left_name, right_name), *rows]))))
+    else:
+        cells = [(key, *(format_value(side[key]) if key in side else "-" for side in sides)) for key in keys]
+        click.echo(printable("\n".join(table([("key", left_name, right_name), *cells]))))
 
 
-def _value(composed: Composed, key: str) -> Any:
-    return composed.values[key].value if key in composed.values else None
-
-
-def _shown(composed: Composed, key: str) -> str:
-    return format_value(composed.values[key].value) if key in composed.values else "-"
+def _by_name(composed: Composed) -> dict[str, Any]:
+    """Every value by the name that it would be typed with."""
+    named = ((typed_key(key, composed), value.value) for key, value in composed.values.items())
+    return {name: value for name, value in named if name is not None}

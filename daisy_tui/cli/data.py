@@ -9,16 +9,15 @@ from typing import Any
 
 import click
 
-from core.data.dataset import Dataset
 from core.data.demo import DEMO_FOLDER, prepare_demo
 from core.data.documents import Errors, FileSource, Format, Position
-from core.data.errors import ShardError
-from core.data.files import write_atomic, write_errors
-from core.data.prepare import STAGING, STATE_FILE, PrepareOptions, Progress, dataset_name, prepare
+from core.data.errors import DataUsageError, ShardError
+from core.data.files import write_atomic, write_failure
+from core.data.prepare import Prepared, PrepareOptions, Progress, dataset_name, prepare
 from core.data.preview import Preview, TokenView, preview
 from core.data.tokenizers import RANKS_FILE, load_tokenizer, train_bpe
-from core.data.verify import Report, verify
-from daisy_tui.cli.progress import Update, progress, tokens_detail
+from core.data.verify import PERCENTILES, Report, verify
+from daisy_tui.cli.progress import Update, progress, stop_requests, tokens_detail
 from daisy_tui.cli.text import plural, printable, size, table
 
 
@@ -64,7 +63,7 @@ def data() -> None:
     """Prepare, look at and verify training data."""
 
 
-@data.command("prepare")
+@data.command("prepare", short_help="Turn text into shards, on all cores.")
 @_SOURCES
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
 @click.option(
@@ -108,17 +107,12 @@ def prepare_command(
         overwrite=overwrite,
     )
     chosen = load_tokenizer(tokenizer)
-    with progress("preparing") as update:
-        try:
-            dataset = prepare(source, chosen, out, options, lambda p: _report(p, update))
-        except KeyboardInterrupt:
-            if (out / STAGING / STATE_FILE).exists():
-                click.echo("what was prepared is saved; the same command goes on from there", err=True)
-            raise
-    _show_dataset(dataset, out)
+    with stop_requests() as stop, progress("preparing") as update:
+        prepared = prepare(source, chosen, out, options, report=lambda p: _report(p, update), stop=stop)
+    _show_dataset(prepared, out)
 
 
-@data.command()
+@data.command(short_help="Prepare the bundled novels for the demo model.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=DEMO_FOLDER, show_default=True, help="Folder of the dataset."
 )
@@ -126,22 +120,33 @@ def prepare_command(
 @_OVERWRITE
 def demo(out: Path, workers: int | None, overwrite: bool) -> None:
     """Prepare the bundled corpus, six novels by Jane Austen, for the demo model."""
-    with progress("preparing") as update:
-        dataset = prepare_demo(out, workers or _cores(), lambda p: _report(p, update), overwrite)
-    _show_dataset(dataset, out)
+    with stop_requests() as stop, progress("preparing") as update:
+        prepared = prepare_demo(
+            out, workers or _cores(), overwrite=overwrite, report=lambda p: _report(p, update), stop=stop
+        )
+    _show_dataset(prepared, out)
 
 
-@data.command("train-tokenizer")
+@data.command("train-tokenizer", short_help="Train a byte-pair encoding on text.")
 @_SOURCES
 @click.option("--vocab-size", type=Number(), required=True, help="Ids in all: 256 bytes, merges, and end-of-text last.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the tokenizer.")
 @_TEXT_KEY
 @_FORMAT
 @_ERRORS
+@click.option("--overwrite", is_flag=True, help="Replace the tokenizer that is there.")
 def train_tokenizer(
-    sources: tuple[str, ...], vocab_size: int, out: Path, text_key: str, format_: Format, errors: Errors
+    sources: tuple[str, ...],
+    vocab_size: int,
+    out: Path,
+    text_key: str,
+    format_: Format,
+    errors: Errors,
+    overwrite: bool,
 ) -> None:
     """Train a byte-pair encoding on text; --tokenizer then takes the folder."""
+    if (out / RANKS_FILE).exists() and not overwrite:
+        raise DataUsageError(f"{out / RANKS_FILE}: already there; use --overwrite to replace it, or another --out")
     source = FileSource(sources, text_key=text_key, kind=format_, errors=errors)
     with progress("reading") as update:
 
@@ -153,15 +158,15 @@ def train_tokenizer(
                 yield piece.text
 
         tokenizer = train_bpe(texts(), vocab_size)
-    with write_errors(out, "nothing was written"):
+    try:
         out.mkdir(parents=True, exist_ok=True)
-        ranks = tokenizer.ranks_file()
-        assert ranks is not None
-        write_atomic(out / RANKS_FILE, ranks)
+        write_atomic(out / RANKS_FILE, tokenizer.ranks_file() or b"")
+    except OSError as error:
+        raise write_failure(error, out, "nothing was written") from error
     click.echo(f"{out / RANKS_FILE}: {tokenizer.vocab_size:,} ids, end-of-text is {tokenizer.eot_token_id}")
 
 
-@data.command("preview")
+@data.command("preview", short_help="Show tokens as the model reads them.")
 @click.argument("path", metavar="DIR|SHARD", type=click.Path(path_type=Path))
 @click.option("--document", type=click.IntRange(0), metavar="K", help="Show document K, counted from 0.")
 @click.option("--tokens", "range_", metavar="A:B", help="Tokens A up to, not including, B. [default: the first 256]")
@@ -174,7 +179,7 @@ def preview_command(path: Path, document: int | None, range_: str | None, split:
     click.echo(json.dumps(_preview_json(shown), indent=2) if as_json else _preview_text(shown))
 
 
-@data.command("verify")
+@data.command("verify", short_help="Check every shard and count documents.")
 @click.argument("path", metavar="DIR|SHARD", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify_command(path: Path, as_json: bool) -> None:
@@ -216,11 +221,13 @@ def _parse_range(text: str) -> tuple[int | None, int | None]:
     return start, stop
 
 
-def _show_dataset(dataset: Dataset, out: Path) -> None:
+def _show_dataset(prepared: Prepared, out: Path) -> None:
+    dataset = prepared.dataset
+    total = sum(split.tokens for split in dataset.splits.values())
     rows = [
         (
             name,
-            plural(split.tokens, "token"),
+            f"{split.tokens:,} tokens ({split.tokens / total:.1%})",
             plural(split.documents, "document"),
             f"{size(split.text_bytes)} of text",
             plural(len(split.shards), "shard"),
@@ -228,8 +235,8 @@ def _show_dataset(dataset: Dataset, out: Path) -> None:
         for name, split in dataset.splits.items()
         if split.shards
     ]
-    named = f"dataset '{dataset.name}', tokenizer '{dataset.tokenizer.name}' ({dataset.tokenizer.vocab_size:,} ids)"
-    click.echo(f"{out}: {named}")
+    already = " (already prepared, nothing to do)" if prepared.already else ""
+    click.echo(f"{out}: '{dataset.name}', tokenizer '{dataset.tokenizer.name}'{already}")
     click.echo("\n".join(table(rows, indent="  ")))
 
 
@@ -286,14 +293,15 @@ def _report_json(report: Report) -> dict[str, Any]:
 
 
 def _show_report(report: Report, path: Path) -> None:
-    known = "" if report.hashes_checked else "; no dataset.json, so taken as GPT-2's, without hashes"
+    known = "" if report.hashes_checked else "; no dataset.json, so read as GPT-2's"
     click.echo(f"{path}: tokenizer '{report.tokenizer.name}', {report.tokenizer.vocab_size:,} ids{known}")
+    columns = [f"p{p}" if 0 < p < 100 else "min" if p == 0 else "max" for p in PERCENTILES]
+    rows = [("", "shards", "tokens", "documents", "mean", *columns)]
     for name, split in report.splits.items():
-        counts = f"{plural(split.tokens, 'token')} in {plural(split.documents, 'document')}"
-        click.echo(f"  {name}: {counts}, {plural(split.shards, 'shard')}")
-        if split.lengths:
-            lengths = ", ".join(f"p{p} {n:,}" for p, n in split.lengths.items())
-            click.echo(f"    document length in tokens: mean {split.mean_length:,.1f}, {lengths}")
+        lengths = [f"{split.lengths[p]:,}" if split.lengths else "-" for p in PERCENTILES]
+        counts = (f"{split.shards:,}", f"{split.tokens:,}", f"{split.documents:,}", f"{split.mean_length:,.1f}")
+        rows.append((name, *counts, *lengths))
+    click.echo("\n".join(table(rows, indent="  ")))
     if not report.problems:
         checked = "headers, lengths, hashes and tokens" if report.hashes_checked else "headers, lengths and tokens"
-        click.echo(f"  sound: {checked} checked")
+        click.echo(f"  sound: {checked} checked; mean to max are document lengths in tokens")

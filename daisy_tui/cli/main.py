@@ -15,10 +15,8 @@ from typing import Any
 
 import click
 
-from core.errors import DaisyError
+from core.errors import DaisyError, StoppedError
 from daisy_tui.cli.text import printable
-
-EXIT_STOPPED = 3
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,7 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     lazy={
-        "config": Lazy(
-            "daisy_tui.cli.config:config", "Show configs, where their values come from, and what they cost."
-        ),
+        "config": Lazy("daisy_tui.cli.config:config", "Show configs: values, where they come from, costs."),
         "data": Lazy("daisy_tui.cli.data:data", "Prepare, look at and verify training data."),
     },
 )
@@ -91,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = cli.main(arguments, prog_name="daisy", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except StoppedError as error:
+        _say(str(error))
+        return error.exit_code
     except DaisyError as error:
         for line in str(error).splitlines():
             _say(f"error: {line}")
@@ -102,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _say("stopped")
-        return EXIT_STOPPED
+        return StoppedError.exit_code
     except BrokenPipeError:
         # The reader (`| head`) has left; the interpreter must not try to flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,37 +27,67 @@ def progress(label: str, clock: Callable[[], float] = time.monotonic) -> Iterato
 
 
 @contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C or SIGTERM has come. A second one ends at once."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _frame: object) -> None:
+        asked.append(number)
+        for known, handler in before.items():
+            signal.signal(known, handler)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def _bar(label: str) -> Iterator[Update]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         Progress,
+        ProgressColumn,
+        Task,
+        TaskID,
         TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
-        TransferSpeedColumn,
     )
+    from rich.table import Column
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Bytes a second, in the units of every other size."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{size(speed)}/s" if speed else "", no_wrap=True)
 
     # Together at most 60 cells beside the bar, so that 80 columns hold one line.
     columns = (
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        TransferSpeedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[detail]}", markup=False),
+        TaskProgressColumn(table_column=Column(no_wrap=True)),
+        Rate(table_column=Column(no_wrap=True)),
+        TextColumn("ETA", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[detail]}", markup=False, table_column=Column(no_wrap=True)),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8) as bar:
-        task = bar.add_task(label, total=None, detail="")
-        first: list[int] = []
+        task: TaskID | None = None
 
         def update(done: int, total: int | None, detail: str) -> None:
-            if not first:
+            nonlocal task
+            if task is None:
                 # What an earlier run did counts for the bar, not for the rate.
-                first.append(done)
-                bar.reset(task, total=total, completed=done)
-            bar.update(task, completed=done, total=total, detail=detail)
+                task = bar.add_task(label, total=total, completed=done, detail=detail)
+            bar.update(task, completed=done, detail=detail)
 
         yield update
 

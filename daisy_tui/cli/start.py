@@ -28,9 +28,9 @@ def show_start(folder: Path = Path()) -> None:
     )
     click.echo("\nWhat to run")
     commands = [
-        ("daisy data demo", "prepare six novels by Jane Austen for the demo model"),
+        ("daisy data demo", "prepare six novels for the demo model"),
         ("daisy data preview data/demo", "look at its tokens"),
-        ("daisy config show demo", "every value, where it comes from, and what the run will cost"),
+        ("daisy config show demo", "every value, its source, and the cost"),
         ("daisy data prepare SOURCE --out DIR", "prepare text of your own"),
         ("daisy --help", "all commands"),
     ]
@@ -47,11 +47,5 @@ def _datasets(folder: Path) -> list[tuple[str, str, str]]:
             continue
         if dataset is not None:
             sizes = ", ".join(f"{count(split.tokens)} {name}" for name, split in dataset.splits.items())
-            rows.append(
-                (
-                    str(path.parent),
-                    f"{sizes} tokens",
-                    f"tokenizer {dataset.tokenizer.name}, {dataset.tokenizer.vocab_size} ids",
-                )
-            )
+            rows.append((str(path.parent), f"{sizes} tokens", f"tokenizer {dataset.tokenizer.name}"))
     return rows

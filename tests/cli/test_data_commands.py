@@ -23,7 +23,7 @@ def texts(workspace: Path) -> Path:
 def test_prepare_preview_and_verify_by_the_readme(texts: Path, daisy: Any) -> None:
     ran = daisy("data", "prepare", "texts", "--out", "data/mine", "--val-fraction", "0.2")
     assert ran.code == 0, ran.err
-    assert "dataset 'mine', tokenizer 'gpt2' (50,257 ids)" in ran.out
+    assert "data/mine: 'mine', tokenizer 'gpt2'" in ran.out
     assert sorted(path.name for path in Path("data/mine").iterdir()) == [
         "dataset.json",
         "mine_train_000000.bin",
@@ -65,7 +65,7 @@ def test_standard_input_is_one_document_or_json_lines(
     assert "1 document " in ran.out
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b'{"text": "a"}\n{"text": "b"}\n')))
     ran = daisy("data", "prepare", "-", "--out", "two", "--tokenizer", "bytes", "--format", "jsonl")
-    assert "train  2 tokens  1 document" in ran.out
+    assert "train  2 tokens (50.0%)  1 document" in ran.out
 
 
 def test_a_trained_tokenizer_is_used_by_its_folder(texts: Path, daisy: Any) -> None:
@@ -91,19 +91,19 @@ def test_verify_fails_with_every_problem(texts: Path, daisy: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["prepare", "nope", "--out", "d"], 1, "nope: no such file or folder"),
-        (["prepare", "texts", "--out", "d", "--tokenizer", "gpt9"], 1, "tokenizer 'gpt9' is unknown"),
+        (["prepare", "nope", "--out", "d"], 2, "nope: no such file or folder"),
+        (["prepare", "texts", "--out", "d", "--tokenizer", "gpt9"], 2, "tokenizer 'gpt9' is unknown"),
         (["prepare", "texts", "--out", "d", "--shard-tokens", "many"], 2, "'many' is not a whole number"),
-        (["prepare", "texts", "--out", "d", "--val-fraction", "2"], 1, "must be at least 0 and below 1"),
+        (["prepare", "texts", "--out", "d", "--val-fraction", "2"], 2, "must be at least 0 and below 1"),
         (["prepare", "texts", "--out", "d", "--name", "a/b"], 2, "'a/b' cannot begin a file name"),
         (["prepare", "texts", "--out", "texts/0.txt"], 1, "texts/0.txt: cannot be written: File exists"),
         (["prepare", "texts", "--out", "d", "--text-key"], 2, "requires an argument"),
-        (["train-tokenizer", "texts", "--vocab-size", "100", "--out", "d"], 1, "need 257"),
+        (["train-tokenizer", "texts", "--vocab-size", "100", "--out", "d"], 2, "need 257"),
         (["train-tokenizer", "texts", "--vocab-size", "99k", "--out", "d"], 1, "pairs to merge"),
-        (["preview", "texts"], 1, "texts: no shards (*.bin) in this folder"),
+        (["preview", "texts"], 2, "texts: no shards (*.bin) in this folder"),
         (["preview", "texts", "--tokens", "5"], 2, "'5' is not a range; write A:B, A: or :B"),
         (["preview", "texts", "--tokens", "5:5"], 2, "'5:5' is empty"),
-        (["verify", "nope"], 1, "nope: no such folder or shard"),
+        (["verify", "nope"], 2, "nope: no such folder or shard"),
     ],
 )
 def test_bad_input_is_one_line(texts: Path, daisy: Any, arguments: list[str], code: int, said: str) -> None:

@@ -51,7 +51,7 @@ def test_optional_parts_add_exactly_their_parameters() -> None:
     tables = compose(
         "demo", ["value_embeddings=2", "optimizers[1].params[0].group=embed_params", *_value_group()]
     ).config
-    assert sum(parameter_counts(tables).values()) - plain == 2 * 4096 * 128 + 4 * 2
+    assert sum(parameter_counts(tables).values()) - plain == 2 * 4096 * 128 + 4
     skips = compose("demo", ["depth_skips=true", "x0_mixing=false"]).config
     assert sum(parameter_counts(skips).values()) - plain == 2 - 4
 

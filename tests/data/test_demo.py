@@ -20,7 +20,7 @@ def test_no_chapter_heading_stands_inside_a_document() -> None:
 
 
 def test_the_demo_dataset_is_sound_and_split_as_promised(tmp_path: Path) -> None:
-    dataset = prepare_demo(tmp_path, 2, lambda progress: None)
+    dataset = prepare_demo(tmp_path, 2).dataset
     assert verify(tmp_path).problems == []
     train, val = dataset.splits["train"].tokens, dataset.splits["val"].tokens
     assert abs(val / (train + val) - VAL_FRACTION) < 0.01

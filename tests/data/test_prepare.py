@@ -1,9 +1,10 @@
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ from hypothesis import strategies as st
 from core.data.dataset import Dataset, read_dataset
 from core.data.documents import FileSource, TextSource
 from core.data.errors import ShardError
-from core.data.prepare import STAGING, PrepareOptions, Progress, dataset_name, prepare
+from core.data.folder import STAGING
+from core.data.prepare import PrepareOptions, Progress, dataset_name, prepare
 from core.data.shards import open_shard
 from core.data.tokenizers import ByteTokenizer, load_tokenizer
+from core.errors import StoppedError
 
 BYTES = ByteTokenizer()
 
 
 def _prepare(out: Path, texts: Sequence[str], **options: Any) -> Dataset:
-    return prepare(TextSource("texts", texts), BYTES, out, PrepareOptions("x", **options))
+    return prepare(TextSource("texts", texts), BYTES, out, PrepareOptions("x", **options)).dataset
 
 
 def _split(out: Path, split: str) -> list[int]:
@@ -98,7 +101,7 @@ def test_dataset_json_says_what_is_there(tmp_path: Path) -> None:
 def test_a_trained_tokenizer_travels_with_its_shards(tmp_path: Path) -> None:
     from core.data.demo import prepare_demo
 
-    prepare_demo(tmp_path, 1, lambda progress: None)
+    prepare_demo(tmp_path)
     info = read_dataset(tmp_path).tokenizer  # type: ignore[union-attr]
     assert load_tokenizer(str(tmp_path)).fingerprint() == info.fingerprint
 
@@ -120,6 +123,51 @@ def test_another_dataset_is_never_overwritten_unasked(tmp_path: Path) -> None:
     assert _documents(_split(tmp_path, "train")) == ["three"]
 
 
+def test_the_old_dataset_stands_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = [f"old {n}" for n in range(30)], [f"new {n}" for n in range(9)]
+    _prepare(tmp_path / "new", new, shard_tokens=20)
+    whole = _files(tmp_path / "new")
+    _prepare(tmp_path / "out", old, shard_tokens=20)
+    before = _files(tmp_path / "out")
+    with pytest.raises(_CrashError):
+        prepare(
+            TextSource("texts", new),
+            BYTES,
+            tmp_path / "out",
+            PrepareOptions("x", shard_tokens=20, overwrite=True),
+            report=_after(8, _crash),
+        )
+    assert _files(tmp_path / "out") == before
+    replace, unlink = Path.replace, Path.unlink
+    for survive in range(8):
+        out = tmp_path / f"crash{survive}"
+        shutil.copytree(tmp_path / "out", out)
+        moved = 0
+
+        def dying(path: Path, *arguments: Any, limit: int = survive, **options: Any) -> Any:
+            nonlocal moved
+            if "x_" in path.name:
+                moved += 1
+                if moved > limit:
+                    raise _CrashError
+            return (replace if arguments else unlink)(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, "replace", dying)
+        monkeypatch.setattr(Path, "unlink", dying)
+        with pytest.raises(_CrashError):
+            _prepare(out, new, shard_tokens=20, overwrite=True)
+        monkeypatch.undo()
+        _prepare(out, new, shard_tokens=20)
+        assert _files(out) == whole
+
+
+def test_a_finished_dataset_that_lost_a_shard_is_not_called_prepared(tmp_path: Path) -> None:
+    _prepare(tmp_path, ["one", "two"])
+    (tmp_path / "x_train_000000.bin").unlink()
+    with pytest.raises(ShardError, match=r"x_train_000000.bin: missing or damaged; use --overwrite"):
+        _prepare(tmp_path, ["one", "two"])
+
+
 def test_shards_of_nobody_are_never_mixed_in(tmp_path: Path) -> None:
     (tmp_path / "x_train_000007.bin").write_bytes(b"mine")
     with pytest.raises(ShardError, match=r"already holds x_train_000007\.bin, of no dataset.json"):
@@ -127,49 +175,57 @@ def test_shards_of_nobody_are_never_mixed_in(tmp_path: Path) -> None:
     assert (tmp_path / "x_train_000007.bin").read_bytes() == b"mine"
 
 
-class _StopError(Exception):
+class _CrashError(Exception):
     pass
 
 
-def _interrupted_after(pieces: int, error: type[BaseException]) -> Any:
+def _after(calls: int, then: Callable[[], bool]) -> Callable[..., bool]:
+    """A callback that does `then` at its n-th call and every one after it."""
     seen = 0
 
-    def report(progress: Progress) -> None:
+    def callback(*_: Any) -> bool:
         nonlocal seen
         seen += 1
-        if seen == pieces:
-            raise error
+        return then() if seen >= calls else False
 
-    return report
+    return callback
 
 
-@pytest.mark.parametrize("error", [_StopError, KeyboardInterrupt])
-def test_wherever_it_is_stopped_it_goes_on_to_the_same_bytes(tmp_path: Path, error: type[BaseException]) -> None:
+def _crash() -> bool:
+    raise _CrashError
+
+
+@pytest.mark.parametrize("how", ["asked to stop", "crashed"])
+def test_wherever_it_is_stopped_it_goes_on_to_the_same_bytes(tmp_path: Path, how: str) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for n in range(6):
         (source / f"{n}.txt").write_text(f"text {n} " * (20 + n))
         (source / f"{n}.jsonl").write_text("".join(json.dumps({"text": f"line {i} of {n}"}) + "\n" for i in range(4)))
     options = PrepareOptions("x", val_fraction=0.2, shard_tokens=100)
-    prepare(FileSource([str(source)]), BYTES, tmp_path / "whole", options)
+
+    def run(out: Path, **callbacks: Any) -> None:
+        prepare(FileSource([str(source)]), BYTES, out, options, save_every_tokens=50, **callbacks)
+
+    pieces: list[int] = []
+    run(tmp_path / "whole", report=lambda p: pieces.append(p.documents))
     expected = _files(tmp_path / "whole")
-    for stop_after in range(1, 31):
+    for stop_after in range(1, len(pieces)):
         out = tmp_path / f"{stop_after}"
-        with pytest.raises(error):
-            prepare(
-                FileSource([str(source)]),
-                BYTES,
-                out,
-                options,
-                _interrupted_after(stop_after, error),
-                save_every_tokens=50,
-            )
+        if how == "crashed":
+            with pytest.raises(_CrashError):
+                run(out, report=_after(stop_after, _crash))
+        else:
+            with pytest.raises(StoppedError, match=r"stopped at [\d,]+ of [\d,]+ bytes; the same command goes on"):
+                run(out, stop=_after(stop_after, lambda: True))
         assert not list(out.rglob("*.bin")), "an interrupted run left what looks like a shard"
         assert not (out / "dataset.json").exists()
         resumed: list[int] = []
-        prepare(FileSource([str(source)]), BYTES, out, options, lambda p, seen=resumed: seen.append(p.documents))
+        run(out, report=lambda p, seen=resumed: seen.append(p.documents))
         assert _files(out) == expected
-        if stop_after > 20:
+        if how == "asked to stop":
+            assert len(resumed) == len(pieces) - stop_after, "it did not go on from where it was stopped"
+        elif stop_after > 20:
             assert resumed[0] > 5, "it began again from nothing"
 
 
@@ -181,7 +237,7 @@ from core.data.prepare import PrepareOptions, prepare
 from core.data.tokenizers import ByteTokenizer
 source, out = sys.argv[1:]
 prepare(FileSource([source]), ByteTokenizer(), Path(out), PrepareOptions("x", val_fraction=0.1, shard_tokens=5000),
-        lambda progress: print(progress.tokens, flush=True), save_every_tokens=2000)
+        report=lambda progress: print(progress.tokens, flush=True), save_every_tokens=2000)
 print("done", flush=True)
 """
 
@@ -219,22 +275,24 @@ def test_a_kill_while_moving_into_place_is_finished_by_the_next_run(
     texts = [f"document {n}" for n in range(30)]
     _prepare(tmp_path / "whole", texts, shard_tokens=50)
     moves = len(list((tmp_path / "whole").glob("*.bin")))
-    rename = Path.rename
+    rename = Path.replace
     for survive in range(moves):
         out = tmp_path / str(survive)
         done = 0
 
         def dying(path: Path, target: Path, limit: int = survive) -> Path:
             nonlocal done
+            if ".partial" not in path.name:
+                return rename(path, target)
             if done == limit:
-                raise _StopError
+                raise _CrashError
             done += 1
             return rename(path, target)
 
-        monkeypatch.setattr(Path, "rename", dying)
-        with pytest.raises(_StopError):
+        monkeypatch.setattr(Path, "replace", dying)
+        with pytest.raises(_CrashError):
             _prepare(out, texts, shard_tokens=50)
-        monkeypatch.setattr(Path, "rename", rename)
+        monkeypatch.setattr(Path, "replace", rename)
         assert not (out / "dataset.json").exists()
         _prepare(out, texts, shard_tokens=50)
         assert _files(out) == _files(tmp_path / "whole")
@@ -243,8 +301,8 @@ def test_a_kill_while_moving_into_place_is_finished_by_the_next_run(
 def test_an_unfinished_preparation_is_not_dropped_unasked(tmp_path: Path) -> None:
     texts = ["one two three"] * 20
     source = TextSource("texts", texts)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(source, BYTES, tmp_path, PrepareOptions("x"), _interrupted_after(9, KeyboardInterrupt))
+    with pytest.raises(StoppedError):
+        prepare(source, BYTES, tmp_path, PrepareOptions("x"), stop=_after(9, lambda: True))
     with pytest.raises(ShardError, match="unfinished preparation of other input or options"):
         _prepare(tmp_path, ["other", "text"])
     _prepare(tmp_path, ["other", "text"], overwrite=True)
@@ -260,7 +318,7 @@ def test_bad_bytes_may_be_replaced_after_a_strict_run_met_them(tmp_path: Path) -
 
     def run(errors: Any) -> Dataset:
         read = FileSource([str(source)], errors=errors)
-        return prepare(read, BYTES, tmp_path / "out", options, save_every_tokens=1)
+        return prepare(read, BYTES, tmp_path / "out", options, save_every_tokens=1).dataset
 
     with pytest.raises(ShardError, match=r"b.txt: byte 4 \(0xff\)"):
         run("strict")
@@ -272,19 +330,33 @@ def test_two_preparations_never_write_the_same_folder(tmp_path: Path) -> None:
         with pytest.raises(ShardError, match="another preparation is writing there"):
             _prepare(tmp_path, ["one", "two"])
 
-    prepare(TextSource("texts", ["one", "two"]), BYTES, tmp_path, PrepareOptions("x"), again)
+    prepare(TextSource("texts", ["one", "two"]), BYTES, tmp_path, PrepareOptions("x"), report=again)
     assert len(_documents(_split(tmp_path, "train"))) == 1
 
 
 @pytest.mark.parametrize(
-    ("texts", "said"), [([], "holds no text"), (["one"], "only one document, and a document is never split")]
+    ("texts", "said"),
+    [
+        ([], "texts: holds no text"),
+        (["one"], "texts: holds only one document, and a document is never split"),
+        (["one", ""], "texts: holds only one document"),
+    ],
 )
 def test_input_that_cannot_be_split_says_so_and_leaves_nothing(tmp_path: Path, texts: list[str], said: str) -> None:
     with pytest.raises(ShardError, match=said):
-        _prepare(tmp_path / "out", texts)
-    assert not list((tmp_path / "out").iterdir())
+        prepare(TextSource("texts", texts), BYTES, tmp_path / "out", PrepareOptions("x"), save_every_tokens=1)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
     if texts:
         assert _prepare(tmp_path / "out", texts, val_fraction=0).splits["val"].tokens == 0
+
+
+def test_one_text_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "input.txt").write_text("all of it")
+    source = FileSource([str(tmp_path / "input.txt")])
+    source.pieces = None  # type: ignore[method-assign, assignment]
+    with pytest.raises(ShardError, match=r"input.txt: holds only one document"):
+        prepare(source, BYTES, tmp_path / "out", PrepareOptions("x"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

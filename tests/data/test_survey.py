@@ -97,7 +97,7 @@ def test_a_truncated_shard_is_refused(compose_text: ComposeText, workspace: Path
 def test_the_demo_config_fits_the_demo_data(workspace: Path) -> None:
     from core.config.compose import compose
 
-    prepare_demo(workspace / "data/demo", 1, lambda progress: None)
+    prepare_demo(workspace / "data/demo")
     for name in ("demo", "debug"):
         found = survey(compose(name))
         assert found.missing == []
