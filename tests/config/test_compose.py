@@ -201,7 +201,7 @@ def test_a_bad_line_is_named_by_file_and_line(compose_text: ComposeText, text: s
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "'train_shards' is required"),
+        (b"", "holds no keys; begin with a line such as"),
         (b"- a\n- b\n", "expected `key: value` lines, found a list"),
         (b"\xff\xfe\x00", "not a text file (byte 0 is not UTF-8)"),
         (b"a: \x00\n", "not valid YAML"),
@@ -215,6 +215,25 @@ def test_a_file_that_is_no_config_says_so_in_one_line(workspace: Path, content: 
         compose("small")
     assert said in str(caught.value)
     assert all("configs/small.yml" in line for line in str(caught.value).splitlines())
+
+
+def test_missing_keys_are_told_together_with_where_they_may_come_from(workspace: Path) -> None:
+    (workspace / "bare.yml").write_text("seed: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        compose("bare.yml")
+    spec, training = str(caught.value).splitlines()
+    assert spec.startswith("bare.yml: required and given nowhere: num_layers, num_heads,")
+    assert "name a model_spec" in spec
+    assert training.startswith("bare.yml: required and given nowhere: train_shards, training_sequence_length,")
+
+
+def test_a_replaced_list_has_the_source_of_what_replaced_it(compose_text: ComposeText) -> None:
+    groups = ", ".join(f"{{group: {group}_params, lr: 1}}" for group in ("embed", "head", "scalar", "hidden_matrix"))
+    composed = compose_text("", f"optimizers=[{{type: AdamW, params: [{groups}]}}]")
+    assert _source(composed, "optimizers[0].params[0].lr")[0] == "override"
+    assert _source(composed, "optimizers[0].eps")[0] == "default"
+    with pytest.raises(ConfigError, match=r"^override 'optimizers=.*no optimizer names hidden_matrix_params"):
+        compose_text("", "optimizers=[{type: AdamW, params: [{group: embed_params, lr: 1}]}]")
 
 
 def test_a_training_key_in_a_spec_is_sent_to_the_config(workspace: Path) -> None:
