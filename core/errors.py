@@ -7,9 +7,16 @@ anything else that escapes is a defect and keeps its traceback.
 
 
 class DaisyError(Exception):
-    """A failure that the message explains. `exit_code`: 1 failed, 2 bad usage or config."""
+    """A failure that its lines explain, one argument a line. `exit_code`: 1 failed, 2 bad usage or config."""
 
     exit_code = 1
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 class StoppedError(DaisyError):

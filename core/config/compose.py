@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from core.config.errors import ConfigError, Problem
 from core.config.files import find_file
 from core.config.model_spec import ModelSpec
-from core.config.overrides import apply_overrides, format_path, parse_override
-from core.config.rules import find_problems, nearest
+from core.config.overrides import Override, apply_overrides, format_path, parse_override
+from core.config.rules import find_problems, find_spec_problems, nearest
 from core.config.scalars import describe
 from core.config.sources import KeyPath, Layer, LayerName, Source, display_path, load_layer
 from core.config.train_config import AdamW, Muon, ParamGroup, TrainConfig
@@ -106,9 +106,13 @@ def load_spec(path: Path) -> ModelSpec:
     if problems:
         raise ConfigError(problems)
     try:
-        return ModelSpec.model_validate(layer.values)
+        spec = ModelSpec.model_validate(layer.values)
     except ValidationError as error:
         raise ConfigError(_problems(error, layer.values, layer.sources, path)) from None
+    problems = [Problem(f.keys[0], f"{display_path(path)}: {f.message}") for f in find_spec_problems(spec)]
+    if problems:
+        raise ConfigError(problems)
+    return spec
 
 
 def _defaults() -> Layer:
@@ -129,10 +133,10 @@ def _plain(value: Any) -> Any:
 
 def _spec_name(config_layer: Layer, overridden: list[Any]) -> str | None:
     name = overridden[-1] if overridden else config_layer.values.get("model_spec")
-    return name if isinstance(name, str) else None  # anything else is reported by validation
+    return None if name is None else name if isinstance(name, str) else describe(name)
 
 
-def _find_spec(name: str, config_layer: Layer, parsed: Sequence[Any]) -> Path:
+def _find_spec(name: str, config_layer: Layer, parsed: Sequence[Override]) -> Path:
     sources = [o.source for o in parsed if o.path == ("model_spec",)]
     source = sources[-1] if sources else config_layer.sources[("model_spec",)]
     try:
@@ -218,7 +222,10 @@ def _problems(
 
 
 def _problem(item: Any, key: KeyPath, tree: dict[str, Any], sources: dict[KeyPath, Source], file: Path) -> Problem:
-    source = next((sources[key[:n]] for n in range(len(key), 0, -1) if key[:n] in sources), None)
+    place = (*key, "type") if item["type"].startswith("union_tag") else key
+    inside = [source for path, source in sources.items() if path[: len(place)] == place and source.layer == "override"]
+    around = [sources[place[:n]] for n in range(len(place), 0, -1) if place[:n] in sources]
+    source = next(iter(inside + around), None)
     name = format_path(key)
     message = _message(item, key, describe(_lookup(tree, key)))
     return Problem(name, f"{source or display_path(file)}: {name}: {message}")

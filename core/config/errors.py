@@ -23,4 +23,4 @@ class ConfigError(DaisyError):
 
     def __init__(self, problems: str | Sequence[Problem]) -> None:
         self.problems = [Problem("", problems)] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(problem.message for problem in self.problems))
+        super().__init__(*(problem.message for problem in self.problems))

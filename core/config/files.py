@@ -6,6 +6,7 @@ and `model_specs/` lie beside the `core` package, in a checkout as in an install
 
 from __future__ import annotations
 
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -25,8 +26,9 @@ def find_file(name: str, kind: Kind) -> Path:
     looked up as `./NAME.yml`, `./configs/NAME.yml` (or `model_specs/`), then among the shipped files.
     """
     for candidate in _candidates(name, kind):
-        if candidate.is_file():
-            return candidate
+        with suppress(OSError, ValueError):  # a name too long, a null byte, a folder that may not be searched
+            if candidate.is_file():
+                return candidate
     known = sorted(list_files(kind))
     what = "model spec" if kind == "spec" else "config"
     by_lower = {one.lower(): one for one in known}
@@ -41,14 +43,17 @@ def list_files(kind: Kind) -> dict[str, Path]:
     """Every config or spec by name: the shipped ones, then those of the working directory's folder."""
     found: dict[str, Path] = {}
     for folder in (_shipped(kind), Path(_FOLDER[kind])):
-        for path in sorted(folder.glob("*")):
-            if path.suffix in _SUFFIXES:
-                found[path.stem] = path
+        with suppress(OSError):
+            for path in sorted(folder.iterdir()):
+                if path.suffix in _SUFFIXES:
+                    found[path.stem] = path
     return found
 
 
 def _candidates(name: str, kind: Kind) -> list[Path]:
-    given = Path(name).expanduser()
+    given = Path(name)
+    with suppress(RuntimeError):  # ~somebody who has no home
+        given = given.expanduser()
     folder = _FOLDER[kind]
     with_suffix = [given] if given.suffix in _SUFFIXES else [Path(f"{given}{s}") for s in _SUFFIXES]
     candidates = list(with_suffix)

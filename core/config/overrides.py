@@ -62,7 +62,9 @@ def parse_path(key: str, typed: str) -> KeyPath:
         raise ConfigError(
             f"override '{typed}': '{key}' is not a key; write for example lr_scale or optimizers[0].momentum"
         )
-    return (str(path[0]).replace("-", "_"), *path[1:])
+    if path[0] == "val_shards":  # what follows is a name that somebody chose
+        return tuple(path)
+    return tuple(part.replace("-", "_") if isinstance(part, str) else part for part in path)
 
 
 def format_path(path: KeyPath) -> str:
@@ -124,7 +126,7 @@ def _set(values: dict[str, Any], override: Override) -> KeyPath:
         if not rest:
             holder[step] = override.value
         else:
-            if holder.get(step) is None if isinstance(holder, dict) else False:
+            if isinstance(holder, dict) and holder.get(step) is None:
                 holder[step] = {}
             holder = holder[step]
     return tuple(path)
@@ -137,7 +139,9 @@ def _check_step(holder: Any, step: str | int, path: list[str | int], override: O
             raise ConfigError(f"{override.source}: {where} is not a list, so [{step}] does not apply")
         if step >= len(holder):
             count = f"{len(holder)} {'entry' if len(holder) == 1 else 'entries'}"
-            known = "the only position is 0" if len(holder) == 1 else f"positions are 0 to {len(holder) - 1}"
+            known = {0: f"set it whole: {where}=[...]", 1: "the only position is 0"}.get(
+                len(holder), f"positions are 0 to {len(holder) - 1}"
+            )
             raise ConfigError(f"{override.source}: {where} has {count}, so [{step}] is out of range; {known}")
     elif isinstance(holder, list):
         raise ConfigError(f"{override.source}: {where} is a list; write {where}[0].{step}")

@@ -34,13 +34,13 @@ class Parameter:
 
 def parameters(spec: ModelSpec) -> Iterator[Parameter]:
     """The tensors of the model, embedding first, head last."""
-    rows, dim, heads_dim = padded_vocab(spec.vocab_size), spec.model_dim, spec.num_heads * spec.head_dim
+    rows, dim = padded_vocab(spec.vocab_size), spec.model_dim
     hidden = spec.mlp_ratio * dim
     yield Parameter("embed.weight", (rows, dim), "embed_params")
     for table in range(spec.value_embeddings):
-        yield Parameter(f"value_embeds.{table}.weight", (rows, heads_dim), "value_embed_params")
+        yield Parameter(f"value_embeds.{table}.weight", (rows, dim), "value_embed_params")
     for layer in range(spec.num_layers):
-        yield Parameter(f"blocks.{layer}.attention.qkvo", (4, heads_dim, dim), "hidden_matrix_params")
+        yield Parameter(f"blocks.{layer}.attention.qkvo", (4, dim, dim), "hidden_matrix_params")
         yield Parameter(f"blocks.{layer}.feedforward.up", (hidden, dim), "hidden_matrix_params")
         yield Parameter(f"blocks.{layer}.feedforward.down", (hidden, dim), "hidden_matrix_params")
     yield Parameter("gates.residual", (spec.num_layers,), "scalar_params")

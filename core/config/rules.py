@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import gcd
 
+from core.config.model_spec import ModelSpec
 from core.config.parameters import parameter_counts
 from core.config.train_config import TrainConfig
 
@@ -26,7 +27,7 @@ class Finding:
 
 def find_problems(config: TrainConfig, world_size: int | None = None) -> Iterator[Finding]:
     """Every broken rule."""
-    yield from _shape(config)
+    yield from find_spec_problems(config)
     yield from _windows(config)
     yield from _batch(config, world_size)
     yield from _evaluation(config)
@@ -41,7 +42,8 @@ def nearest(word: str, known: list[str]) -> str:
     return f"known: {', '.join(known)}" if len(known) <= 12 else "`daisy config schema --markdown` lists the keys"
 
 
-def _shape(c: TrainConfig) -> Iterator[Finding]:
+def find_spec_problems(c: ModelSpec) -> Iterator[Finding]:
+    """The rules that a model spec must keep by itself."""
     if c.num_heads * c.head_dim != c.model_dim:
         fitting = [f"num_heads={c.model_dim // c.head_dim}"] if c.model_dim % c.head_dim == 0 else []
         if c.model_dim % c.num_heads == 0 and (c.model_dim // c.num_heads) % 2 == 0:
@@ -83,11 +85,10 @@ def _windows(c: TrainConfig) -> Iterator[Finding]:
         )
     elif uneven:
         common = gcd(*lengths.values())
-        fitting = [size for size in range(1, min(common, 2 * block) + 1) if common % size == 0]
         yield Finding(
             ("window_block_size", *uneven),
             f"window_block_size {block} does not divide {' or '.join(f'{key} {lengths[key]}' for key in uneven)}; "
-            f"{min(fitting, key=lambda size: abs(size - block))} divides them all",
+            f"{_near_divisor(common, block)} divides them all",
         )
     for key, length in lengths.items():
         if length > c.max_seq_len:
@@ -117,7 +118,7 @@ def _batch(c: TrainConfig, world_size: int | None) -> Iterator[Finding]:
 
 
 def _evaluation(c: TrainConfig) -> Iterator[Finding]:
-    length = c.val_seq_len or c.training_sequence_length
+    length = c.validation_sequence_length
     if c.val_shards and c.tot_val_tokens < length:
         yield Finding(
             ("tot_val_tokens", "val_seq_len"),
@@ -149,6 +150,15 @@ def _optimizers(c: TrainConfig) -> Iterator[Finding]:
             ("optimizers",),
             f"no optimizer names {', '.join(missing)}; add {{group: {missing[0]}, lr: ...}} to the params of one",
         )
+
+
+def _near_divisor(number: int, near: int) -> int:
+    """A divisor of `number` close to `near`; the number itself where none is within reach."""
+    for distance in range(10_000):
+        for size in (near - distance, near + distance):
+            if size > 0 and number % size == 0:
+                return size
+    return number
 
 
 def _multiples(length: int, unit: int) -> str:

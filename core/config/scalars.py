@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 _NUMBER = re.compile(
     r"(?P<digits>[+-]?(?:\d+(?:_\d+)*)?(?:\.\d*(?:_\d+)*)?)(?P<exponent>[eE][+-]?\d{1,3})?(?P<suffix>[kKMBT])?"
 )
+_LONGEST_NUMBER = 64
 _SUFFIX = {"k": 3, "K": 3, "M": 6, "B": 9, "T": 12}
 _NUMBER_FORMS = "such as 3000000000, 3_000_000_000, 3e9, 3B or 65k"
 _TRUE = {"true", "yes", "on"}
@@ -29,7 +30,7 @@ _PLAIN_IN_FLOW = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./*+=@%-]*")
 
 def parse_number(text: str) -> Decimal | None:
     """The exact value of a number as typed (`3e9`, `3_000`, `1.5B`, `65k`), or None."""
-    match = _NUMBER.fullmatch(text.strip())
+    match = _NUMBER.fullmatch(text.strip()) if len(text) <= _LONGEST_NUMBER else None
     if match is None or not any(c.isdigit() for c in match["digits"]):
         return None
     exponent = int((match["exponent"] or "e0")[1:]) + _SUFFIX.get(match["suffix"] or "", 0)
@@ -44,7 +45,7 @@ def _whole_number(value: Any) -> Any:
     number = parse_number(value) if isinstance(value, str) else Decimal(value)
     if number is None or not number.is_finite() or number != number.to_integral_value():
         raise ValueError(f"expected a whole number, {_NUMBER_FORMS}; got {describe(value)}")
-    if number.adjusted() > 18:
+    if number and number.adjusted() >= 18:
         raise ValueError(f"expected a whole number below 1e18; got {describe(value)}")
     return int(number)
 

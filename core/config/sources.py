@@ -17,6 +17,8 @@ import yaml
 from core.config.errors import ConfigError
 from core.config.scalars import is_null
 
+# Nothing in a configuration is deeper than optimizers[1].params[0].lr; PyYAML is quadratic in depth.
+_DEEPEST = 20
 LayerName = Literal["default", "spec", "config", "override"]
 # A path into the configuration: ("optimizers", 1, "params", 0, "lr").
 KeyPath = tuple[str | int, ...]
@@ -56,7 +58,7 @@ def load_layer(path: Path, layer: LayerName) -> Layer:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: not a text file (byte {error.start} is not UTF-8)") from error
     except OSError as error:
-        raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{shown}: cannot be read: {error.strerror or error}") from error
     node = _compose_node(text, shown)
     result = Layer()
     if node is None:
@@ -77,14 +79,20 @@ def parse_flow(text: str, where: str) -> Any:
 
 def display_path(path: Path) -> str:
     """The shortest way to name a file to the person who sits in the working directory."""
-    absolute = path.absolute()
-    home = Path.cwd()
+    try:
+        absolute, home = path.absolute(), Path.cwd()
+    except OSError:  # the working directory is gone
+        return os.fspath(path)
     return os.fspath(absolute.relative_to(home)) if absolute.is_relative_to(home) else os.fspath(absolute)
 
 
 def _compose_node(text: str, shown: str) -> yaml.Node | None:
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ConfigError(f"{shown}:{_at(event.start_mark)}: lists or mappings nested too deeply")
             if isinstance(event, yaml.AliasEvent):
                 raise ConfigError(
                     f"{shown}:{_at(event.start_mark)}: aliases (*name) are not supported; repeat the value"
@@ -97,8 +105,6 @@ def _compose_node(text: str, shown: str) -> yaml.Node | None:
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
         raise ConfigError(f"{shown}: not valid YAML: {detail}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{shown}: not usable: lists or mappings nested too deeply") from error
 
 
 def _convert(path: KeyPath, node: yaml.Node, shown: str, lines: dict[KeyPath, int]) -> Any:

@@ -228,6 +228,15 @@ class TrainConfig(ModelSpec):
         """The architecture alone, as DaisyCore takes it."""
         return ModelSpec.model_validate({name: getattr(self, name) for name in ModelSpec.model_fields})
 
+    @property
+    def validation_sequence_length(self) -> int:
+        """Tokens in one validation sequence: val_seq_len, or the training sequence's."""
+        return self.val_seq_len or self.training_sequence_length
+
+    def accumulation_steps(self, world_size: int = 1) -> int:
+        """Sequences that each of `world_size` devices processes in one optimizer step."""
+        return self.tokens_per_step(world_size) // (self.training_sequence_length * world_size)
+
     def tokens_per_step(self, world_size: int = 1) -> int:
         """Tokens of one optimizer step over `world_size` devices, accumulation included."""
         if self.batch_tokens is not None:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from core.data.dataset import read_dataset
 from core.data.documents import TextSource
+from core.data.errors import DataUsageError
 from core.data.prepare import Prepared, PrepareOptions, Progress, prepare
 from core.data.tokenizers import demo_tokenizer
 
 DEMO_FOLDER = Path("data/demo")
 VAL_FRACTION = 0.04
+_GIVEN = "austen.txt"
 _TITLES = "EMMA|MANSFIELD PARK|NORTHANGER ABBEY|PERSUASION|PRIDE AND PREJUDICE|SENSE AND SENSIBILITY"
 # A chapter begins at its heading, or at the title or volume line that stands above the heading.
 _CHAPTER = re.compile(
@@ -46,6 +49,17 @@ def prepare_demo(
     stop: Callable[[], bool] = lambda: False,
 ) -> Prepared:
     """Prepare the bundled corpus with the bundled tokenizer, or return it where it is already."""
-    options = PrepareOptions("demo", val_fraction=VAL_FRACTION, workers=workers, overwrite=overwrite)
-    source = TextSource("austen.txt", demo_documents())
-    return prepare(source, demo_tokenizer(), out, options, report=report, stop=stop)
+    source, tokenizer = TextSource(_GIVEN, demo_documents()), demo_tokenizer()
+
+    def run(replace: bool) -> Prepared:
+        options = PrepareOptions("demo", val_fraction=VAL_FRACTION, workers=workers, overwrite=replace)
+        return prepare(source, tokenizer, out, options, report=report, stop=stop)
+
+    try:
+        return run(overwrite)
+    except DataUsageError:
+        # Made from the corpus of another version of Daisy: that one is ours to replace.
+        present = read_dataset(out)
+        if present is None or present.source.get("given") != [_GIVEN]:
+            raise
+        return run(True)

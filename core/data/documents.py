@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from glob import glob, has_magic
 from itertools import accumulate
 from pathlib import Path
@@ -26,6 +28,9 @@ _FORMAT_BY_SUFFIX: dict[str, Format] = {".txt": "text", ".md": "text", ".jsonl":
 _BLOCK = 1 << 20
 # How far back from the end of a block to look for a place to cut.
 _CUT_SEARCH = 1 << 16
+# A text without any place to cut is cut here after all, between characters: memory stays flat, at the
+# price of one token boundary that the whole text might not have.
+_LONGEST_PIECE = 1 << 24
 _PARQUET_ROWS = 1024
 
 
@@ -103,6 +108,7 @@ class FileSource:
         self, sources: Sequence[str], *, text_key: str = "text", kind: Format = "auto", errors: Errors = "strict"
     ) -> None:
         self.given = list(sources)
+        self._rows: dict[int, int] = {}  # rows of the parquet files opened so far, by index
         self._text_key = text_key
         self._errors = errors
         self._stdin = list(sources) == ["-"]
@@ -134,8 +140,11 @@ class FileSource:
         }
 
     def bytes_before(self, position: Position) -> int:
-        inside = position.file < len(self._files) and self._files[position.file][1] != "parquet"
-        return self._before[position.file] + (position.offset if inside else 0)
+        before = self._before[position.file]
+        if position.file < len(self._files) and self._files[position.file][1] == "parquet":
+            rows = self._rows.get(position.file, 0)
+            return before + (self._before[position.file + 1] - before) * position.offset // max(1, rows)
+        return before + position.offset
 
     def pieces(self, start: Position) -> Iterator[Piece]:
         for index in range(start.file, len(self._files)):
@@ -145,13 +154,15 @@ class FileSource:
                 if kind == "parquet":
                     yield from self._parquet(path, begin)
                 elif self._stdin:
+                    if sys.stdin is None:
+                        raise ShardError("standard input is closed")
                     yield from self._stream(sys.stdin.buffer, path, kind, begin)
                 else:
                     with path.open("rb") as file:
                         file.seek(begin.offset)
                         yield from self._stream(file, path, kind, begin)
             except OSError as error:
-                raise ShardError(f"{path}: cannot be read: {error.strerror}") from error
+                raise ShardError(f"{path}: cannot be read: {error.strerror or error}") from error
 
     def _stream(self, file: BinaryIO, path: Path, kind: Format, begin: Position) -> Iterator[Piece]:
         return self._jsonl(file, path, begin) if kind == "jsonl" else self._text(file, path, begin)
@@ -159,11 +170,16 @@ class FileSource:
     def _text(self, file: BinaryIO, path: Path, begin: Position) -> Iterator[Piece]:
         offset, inside, held, ended = begin.offset, begin.inside, b"", False
         while not ended:
-            block = file.read(_BLOCK)
+            # Blocks end at multiples of their size, so that the cuts are the same from wherever reading begins.
+            block = file.read(_BLOCK - (offset + len(held)) % _BLOCK)
             ended = not block
             data = held + block
             cut = len(data) if ended else _safe_cut(data)
+            if not cut and len(data) >= _LONGEST_PIECE:
+                cut = _character_end(data)
             held = data[cut:]
+            if not cut and not ended:
+                continue
             raw = data[:cut]
             text = self._decode(raw, path, offset)
             if offset == 0:
@@ -184,8 +200,10 @@ class FileSource:
             text = self._decode(raw, path, line_start)
             try:
                 record = json.loads(text.removeprefix("\ufeff") if line_start == 0 else text)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            except (ValueError, RecursionError) as error:
+                reason = (
+                    error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply, or a number too long"
+                )
                 raise ShardError(f"{self._line(path, line_start)}: not JSON: {reason}") from error
             if not isinstance(record, dict):
                 raise ShardError(
@@ -199,9 +217,7 @@ class FileSource:
                     f"{self._line(path, line_start)}: '{self._text_key}' {what}; the line has: {keys} "
                     "(--text-key names another)"
                 )
-            yield from self._whole(
-                value, lambda start=line_start: self._line(path, start), Position(begin.file, offset)
-            )
+            yield from self._whole(value, partial(self._line, path, line_start), Position(begin.file, offset))
 
     def _parquet(self, path: Path, begin: Position) -> Iterator[Piece]:
         try:
@@ -214,23 +230,31 @@ class FileSource:
             if self._text_key not in file.schema_arrow.names:
                 names = ", ".join(file.schema_arrow.names[:8])
                 raise ShardError(f"{path}: no column '{self._text_key}'; it has: {names} (--text-key names another)")
-            row = 0
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=[self._text_key]):
+            kind = file.schema_arrow.field(self._text_key).type
+            if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+                raise ShardError(f"{path}: the column '{self._text_key}' holds {kind}, not text")
+            self._rows[begin.file] = file.metadata.num_rows
+            row, groups = 0, list(range(file.num_row_groups))
+            while groups and row + file.metadata.row_group(groups[0]).num_rows <= begin.offset:
+                row += file.metadata.row_group(groups.pop(0)).num_rows
+            for batch in file.iter_batches(_PARQUET_ROWS, row_groups=groups, columns=[self._text_key]):
                 if row + batch.num_rows <= begin.offset:
                     row += batch.num_rows
                     continue
-                for value in batch.column(0).to_pylist():
+                # As bytes: a writer may have put undecodable ones into a column of text.
+                for value in batch.column(0).cast(pyarrow.large_binary()).to_pylist():
                     row += 1
                     if row <= begin.offset:
                         continue
-                    if not isinstance(value, str):
-                        raise ShardError(f"{path}: row {row}: '{self._text_key}' is not text")
-                    yield from self._whole(value, lambda row=row: f"{path}: row {row}", Position(begin.file, row))
+                    if value is None:
+                        raise ShardError(f"{path}: row {row}: '{self._text_key}' is null")
+                    text = self._decode(value, Path(f"{path}: row {row}"), 0)
+                    yield from self._whole(text, partial("{}: row {}".format, path, row), Position(begin.file, row))
         except pyarrow.ArrowException as error:
             reason = str(error).splitlines()[0]
             raise ShardError(f"{path}: not a readable parquet file: {reason}") from error
 
-    def _whole(self, text: str, where: Any, after: Position) -> Iterator[Piece]:
+    def _whole(self, text: str, where: Callable[[], str], after: Position) -> Iterator[Piece]:
         """A document that is already in memory, unless it is blank."""
         if not text or text.isspace():
             return
@@ -266,38 +290,72 @@ class FileSource:
 
 
 def _safe_cut(data: bytes) -> int:
-    """The last place in `data` where no token can cross, or 0: a letter or digit before, a blank behind."""
+    """The last place in `data` where no token can cross, or 0.
+
+    Such places are before a space or newline that follows a letter or digit, before a space that follows
+    anything but blanks, and behind a newline with no blank on either side: no supported pattern has
+    a piece that goes on there, nor looks ahead over it. Tests hold each tokenizer to that.
+    """
     least = max(1, len(data) - _CUT_SEARCH)
     end = len(data)
     while (at := max(data.rfind(b" ", least, end), data.rfind(b"\n", least, end))) > 0:
-        before = data[at - 1]
-        if before < 0x80:
-            if chr(before).isalnum():
-                return at
-        elif data[max(0, at - 4) : at].decode("utf-8", "replace")[-1:].isalpha():
+        before = data[max(0, at - 4) : at].decode("utf-8", "replace")[-1:]
+        if before.isalpha() or before.isdecimal():
             return at
+        if not before.isspace():
+            if data[at] == 0x20:
+                return at
+            behind = data[at + 1 : at + 5].decode("utf-8", "ignore")[:1]
+            if behind and not behind.isspace():
+                return at + 1
         end = at
     return 0
+
+
+def _character_end(data: bytes) -> int:
+    """The end of the last whole UTF-8 character in `data`: before its last lead byte at the latest."""
+    for end in range(len(data) - 1, len(data) - 5, -1):
+        if data[end] & 0xC0 != 0x80:
+            return end
+    return len(data)
 
 
 def _expand(sources: Sequence[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            matches = sorted(p for p in path.rglob("*") if _readable(p.relative_to(path)) and p.is_file())
-        elif path.exists():
-            matches = [path]
-        elif has_magic(source):
-            matches = sorted(Path(p) for p in glob(source, recursive=True) if Path(p).is_file())
-        else:
-            raise DataUsageError(f"{source}: no such file or folder")
+        try:
+            matches = _matches(source)
+        except OSError as error:
+            raise DataUsageError(f"{source}: cannot be read: {error.strerror or error}") from error
         if not matches:
             kinds = ", ".join(_FORMAT_BY_SUFFIX)
             raise DataUsageError(f"{source}: nothing to read; {kinds} are read")
         for match in matches:
             found.setdefault(match.resolve(), match)
     return list(found.values())
+
+
+def _matches(source: str) -> list[Path]:
+    path = Path(source)
+    if path.is_dir():
+        return _walk(path)
+    if path.is_file():
+        return [path]
+    if path.exists():
+        raise DataUsageError(f"{source}: not a regular file; give `-` to read standard input")
+    if has_magic(source):
+        return sorted(Path(p) for p in glob(source, recursive=True) if Path(p).is_file())
+    raise DataUsageError(f"{source}: no such file or folder")
+
+
+def _walk(folder: Path) -> list[Path]:
+    """The readable files below a folder in the order of their names. A folder that cannot be listed is an error."""
+
+    def refuse(error: OSError) -> None:
+        raise ShardError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+
+    found = [Path(base) / name for base, _, names in os.walk(folder, onerror=refuse) for name in names]
+    return sorted(path for path in found if _readable(path.relative_to(folder)) and path.is_file())
 
 
 def _readable(path: Path) -> bool:

@@ -5,15 +5,36 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from core.data.errors import ShardError
 
+T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def read_json(path: Path, kind: type[T]) -> T | None:
+    """A JSON file as a dataclass, every field checked by its type; None where there is no file.
+
+    Raises ShardError for anything else: the file is damaged.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ShardError(f"{path}: damaged: {place + ': ' if place else ''}{first['msg']}") from error
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write under a temporary name, fsync, rename: a reader sees the old file or the new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -39,4 +60,4 @@ def write_failure(error: OSError, folder: Path, kept: str) -> ShardError:
     where = error.filename or folder
     if error.errno in _FULL:
         return ShardError(f"{where}: the disk is full ({error.strerror}); make room and repeat the command: {kept}")
-    return ShardError(f"{where}: cannot be written: {error.strerror}; {kept}")
+    return ShardError(f"{where}: cannot be written: {error.strerror or error}; {kept}")

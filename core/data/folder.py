@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.data.dataset import COMMUNITY_TOKENIZER, Dataset, TokenizerInfo, read_dataset
+from core.data.dataset import COMMUNITY_TOKENIZER, STAGING, STATE_FILE, Dataset, TokenizerInfo, read_dataset
 from core.data.errors import DataUsageError, ShardError
 from core.data.shards import Tokens, open_shard
 
-# Where a preparation works until it is whole, and what says how far it came.
-STAGING = ".preparing"
-STATE_FILE = "progress.json"
 _SPLIT_IN_NAME = re.compile(r"_(train|val)_\d+\.bin$")
 # Tokens looked at in one step when scanning: 8 MiB of uint16.
 SCAN_TOKENS = 1 << 22
@@ -44,7 +41,7 @@ class ShardFolder:
 
 def open_folder(path: Path) -> ShardFolder:
     """What a folder, or the folder around one shard, holds. Raises ShardError where there are no shards."""
-    if path.is_file():
+    if path.is_file() or (path.is_symlink() and not path.exists()):
         return ShardFolder(path.parent, [path], read_dataset(path.parent))
     if not path.is_dir():
         raise DataUsageError(f"{path}: no such folder or shard")

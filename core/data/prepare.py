@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 from collections import deque
@@ -18,15 +19,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from core.data.dataset import DATASET_FILE, Dataset, Split, SplitName, TokenizerInfo, read_dataset
+from core.data.dataset import (
+    DATASET_FILE,
+    STAGING,
+    STATE_FILE,
+    Dataset,
+    PreparationState,
+    Split,
+    SplitName,
+    TokenizerInfo,
+    read_dataset,
+)
 from core.data.documents import DocumentSource, Piece, Position
 from core.data.errors import DataUsageError, ShardError
-from core.data.files import sync_folder, write_atomic, write_failure
-from core.data.folder import STAGING, STATE_FILE
+from core.data.files import read_json, sync_folder, write_atomic, write_failure
 from core.data.shards import MAX_SHARD_TOKENS, Tokens, version_for
 from core.data.split_writer import PARTIAL, SplitWriter
 from core.data.tokenizers import RANKS_FILE, Tokenizer
@@ -98,15 +108,17 @@ def prepare(
     if source.one_document and options.val_fraction > 0:
         raise _one_document(source)
     plan = _plan(source, tokenizer, options)
+    if not options.overwrite and not (out / STAGING).exists() and (present := _present(out)) is not None:
+        return Prepared(_same_dataset(out, present, plan), already=True)  # nothing is written, not even a lock
     try:
         out.mkdir(parents=True, exist_ok=True)
         with _lock(out) as staging:
-            present = read_dataset(out)
+            present = _present(out)
             if present is not None and not options.overwrite:
                 return Prepared(_same_dataset(out, present, plan), already=True)
-            _refuse_strays(out, present, options.name)
             work = _Work(staging, source, tokenizer, options, plan)
             try:
+                _refuse_strays(out, present, work)
                 work.run(report, stop, save_every_tokens)
             finally:
                 work.close()
@@ -132,19 +144,38 @@ def _plan(source: DocumentSource, tokenizer: Tokenizer, options: PrepareOptions)
 def _lock(out: Path) -> Iterator[Path]:
     """The staging folder, held by this process alone, and removed unless it can be taken up again."""
     staging = out / STAGING
+    busy = ShardError(f"{out}: another preparation is writing there; wait for it, or use another --out")
     staging.mkdir(exist_ok=True)
     with (staging / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ShardError(
-                f"{out}: another preparation is writing there; wait for it, or use another --out"
-            ) from error
+            raise busy from error
+        if not _is_ours(file, staging):
+            raise busy  # its last holder removed it between our open and our lock
         try:
             yield staging
         finally:
-            if staging.exists() and not (staging / STATE_FILE).exists():
+            if _is_ours(file, staging) and not (staging / STATE_FILE).exists():
                 shutil.rmtree(staging)
+
+
+def _is_ours(file: IO[str], staging: Path) -> bool:
+    """Whether the open lock is still the one that stands in the folder."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), (staging / "lock").stat())
+    except FileNotFoundError:
+        return False
+
+
+def _present(out: Path) -> Dataset | None:
+    """The dataset in the folder; one that is still on its way there is none yet."""
+    if not (out / DATASET_FILE).exists():
+        return None
+    try:
+        return read_dataset(out)
+    except ShardError as error:
+        raise ShardError(f"{error}; delete it and the shards beside it to start over") from error
 
 
 def _same_dataset(out: Path, present: Dataset, plan: dict[str, Any]) -> Dataset:
@@ -154,23 +185,31 @@ def _same_dataset(out: Path, present: Dataset, plan: dict[str, Any]) -> Dataset:
             f"{out}: already holds the dataset '{present.name}' of other input or options; "
             "use --overwrite to replace it, or another --out"
         )
-    for name, entry in present.entries().items():
-        path = out / name
-        if not path.is_file() or path.stat().st_size != entry.bytes:
-            raise ShardError(f"{path}: missing or damaged; use --overwrite to prepare the dataset again")
+    _check_files(out, present, "use --overwrite to prepare the dataset again")
     state = _load_state(out / STAGING)
-    if state is not None and _compatible(state["plan"], plan):
+    if state is not None and _compatible(state.plan, plan):
         (out / STAGING / STATE_FILE).unlink()  # an --overwrite that was stopped, and is not asked for any more
     return present
 
 
-def _refuse_strays(out: Path, present: Dataset | None, name: str) -> None:
-    """Shards that nothing accounts for would be read together with the new ones."""
-    state = _load_state(out / STAGING) or {}
-    known = {*state.get("moving", []), *state.get("replaced", []), *(present.entries() if present else [])}
-    strays = sorted(path.name for path in out.glob(f"{name}_*.bin") if path.name not in known)
+def _check_files(out: Path, dataset: Dataset, advice: str) -> None:
+    for name, entry in dataset.entries().items():
+        path = out / name
+        if not path.is_file() or path.stat().st_size != entry.bytes:
+            raise ShardError(f"{path}: missing or damaged; {advice}")
+
+
+def _refuse_strays(out: Path, present: Dataset | None, work: _Work) -> None:
+    """Files that nothing accounts for would be read together with the new ones, or be lost under them."""
+    known = {*(present.entries() if present else [])}
+    known |= {present.tokenizer.file or ""} if present else set()
+    known |= {*(work.moving or []), *work.replaced}
+    strays = sorted(path.name for path in out.glob("*.bin") if path.name not in known)
     if strays:
-        raise DataUsageError(f"{out}: already holds {strays[0]}, of no dataset.json; use another --out or --name")
+        raise DataUsageError(f"{out}: already holds {strays[0]}, of no {DATASET_FILE}; use another --out")
+    ranks, there = work.tokenizer.ranks_file(), out / RANKS_FILE
+    if ranks is not None and RANKS_FILE not in known and there.exists() and there.read_bytes() != ranks:
+        raise DataUsageError(f"{there}: another tokenizer is already there; use another --out")
 
 
 def _compatible(saved: Any, plan: dict[str, Any]) -> bool:
@@ -184,21 +223,11 @@ def _compatible(saved: Any, plan: dict[str, Any]) -> bool:
     return bool(saved == plan)
 
 
-def _load_state(staging: Path) -> dict[str, Any] | None:
-    path = staging / STATE_FILE
+def _load_state(staging: Path, advice: str = "delete {} to start over") -> PreparationState | None:
     try:
-        state = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        state = None
-    if not isinstance(state, dict) or not {"plan", "position", "current", "splits"} <= state.keys():
-        raise _damaged(staging)
-    return state
-
-
-def _damaged(staging: Path) -> ShardError:
-    return ShardError(f"{staging / STATE_FILE}: damaged; delete {staging} to start over")
+        return read_json(staging / STATE_FILE, PreparationState)
+    except ShardError as error:
+        raise ShardError(f"{error}; {advice.format(staging)}") from error
 
 
 class _Work:
@@ -213,30 +242,19 @@ class _Work:
         self.options = options
         self.plan = plan
         state = self._usable_state()
-        try:
-            self._restore(state)
-        except (KeyError, TypeError) as error:
-            raise _damaged(staging) from error
-        self._separator = np.array([tokenizer.eot_token_id], dtype=np.uint32)
-
-    def _restore(self, state: dict[str, Any] | None) -> None:
-        """Begin where `state` left off, or at the beginning."""
-        self.position = Position(**state["position"]) if state else Position()
-        self.current: SplitName = state["current"] if state else "train"
-        self.replaced: list[str] = state.get("replaced", []) if state else []
-        self.finished = bool(state and "moving" in state)
+        self.position = state.position if state else Position()
+        self.current: SplitName = state.current if state else "train"
+        self.moving = state.moving if state else None
+        self.replaced = state.replaced if state else []
         names: tuple[SplitName, SplitName] = ("train", "val")
-        version, length = version_for(self.tokenizer.vocab_size), self.options.shard_tokens
+        version, length = version_for(tokenizer.vocab_size), options.shard_tokens
         self._writers: dict[SplitName, SplitWriter] = {
             name: SplitWriter(
-                self.staging,
-                f"{self.options.name}_{name}",
-                version,
-                length,
-                state["splits"][name] if state else None,
+                staging, f"{options.name}_{name}", version, length, state.splits.get(name) if state else None
             )
             for name in names
         }
+        self._separator = np.array([tokenizer.eot_token_id], dtype=np.uint32)
 
     @property
     def splits(self) -> dict[SplitName, Split]:
@@ -252,7 +270,7 @@ class _Work:
 
     def run(self, report: Callable[[Progress], None], stop: Callable[[], bool], save_every_tokens: int) -> None:
         """Read to the end of the input, saving the position as it goes and where it is stopped."""
-        if self.finished:
+        if self.moving is not None:
             return
         saved_at = self.tokens
         for piece, tokens in _tokenised(self.source.pieces(self.position), self.tokenizer, self.options.workers):
@@ -266,8 +284,8 @@ class _Work:
         self._check()
         for writer in self._writers.values():
             writer.finish()
-        self.finished = True
-        old = read_dataset(self.staging.parent)
+        self.moving = [entry.file for split in self.splits.values() for entry in split.shards]
+        old = _present(self.staging.parent)
         if old is not None:
             self.replaced = [*old.entries(), *([old.tokenizer.file] if old.tokenizer.file else [])]
         self._save()
@@ -292,25 +310,26 @@ class _Work:
         return "val" if self._writers["val"].split.tokens < self.options.val_fraction * self.tokens else "train"
 
     def _check(self) -> None:
-        if self.documents == 0 or (self.documents == 1 and self.options.val_fraction > 0):
-            (self.staging / STATE_FILE).unlink(missing_ok=True)  # the same command could never succeed
-            if self.documents:
-                raise _one_document(self.source)
-            raise ShardError(f"{', '.join(self.source.given)}: holds no text")
+        """Refuse what cannot become a dataset. The same command could never succeed, so nothing is kept."""
+        given = ", ".join(self.source.given)
+        error: ShardError | None = None
+        if self.documents == 0:
+            error = ShardError(f"{given}: holds no text")
+        elif self.documents == 1 and self.options.val_fraction > 0:
+            error = _one_document(self.source)
+        elif self.source.plan() != self.plan["input"]:
+            error = ShardError(f"{given}: was changed while it was read; repeat the command when it stands still")
+        if error is not None:
+            (self.staging / STATE_FILE).unlink(missing_ok=True)
+            raise error
 
     def _save(self) -> None:
-        if self.plan["input"] is None and not self.finished:
+        if self.plan["input"] is None and self.moving is None:
             return  # standard input cannot be read again
-        state: dict[str, Any] = {
-            "plan": self.plan,
-            "position": asdict(self.position),
-            "current": self.current,
-            "splits": {name: writer.state() for name, writer in self._writers.items()},
-        }
-        if self.finished:
-            state["moving"] = [entry.file for split in self.splits.values() for entry in split.shards]
-            state["replaced"] = self.replaced
-        write_atomic(self.staging / STATE_FILE, json.dumps(state).encode())
+        for writer in self._writers.values():
+            writer.sync()
+        state = PreparationState(self.plan, self.position, self.current, self.splits, self.moving, self.replaced)
+        write_atomic(self.staging / STATE_FILE, json.dumps(asdict(state)).encode())
 
     def _stopped(self) -> StoppedError:
         self._save()
@@ -319,17 +338,25 @@ class _Work:
         done = f" at {self._progress().bytes_done:,} of {self.source.total_bytes:,} bytes"
         return StoppedError(f"stopped{done}; the same command goes on from there")
 
-    def _usable_state(self) -> dict[str, Any] | None:
-        """What an earlier run of the same plan saved; anything else is dropped with --overwrite only."""
-        state = _load_state(self.staging)
-        if state is not None:
-            if self.plan["input"] is not None and _compatible(state["plan"], self.plan):
-                return state
+    def _usable_state(self) -> PreparationState | None:
+        """What an earlier run of the same plan saved. Anything else is dropped with --overwrite only."""
+        out = self.staging.parent
+        try:
+            state = _load_state(self.staging, "delete {} to start over, or use --overwrite")
+        except ShardError:
             if not self.options.overwrite:
-                raise DataUsageError(
-                    f"{self.staging.parent}: holds an unfinished preparation of other input or options; "
-                    "repeat that command to finish it, or use --overwrite to drop it"
-                )
+                raise
+            state = None
+        if state is not None and self.plan["input"] is not None and _compatible(state.plan, self.plan):
+            return state
+        if state is not None and state.plan.get("input") is not None and not self.options.overwrite:
+            raise DataUsageError(
+                f"{out}: holds an unfinished preparation of other input or options; "
+                "repeat that command to finish it, or use --overwrite to drop it"
+            )
+        if state is not None and state.moving is not None and not (out / DATASET_FILE).exists():
+            for name in {*state.moving, *state.replaced}:  # half of an exchange that nobody will finish
+                (out / Path(name).name).unlink(missing_ok=True)
         for path in self.staging.iterdir():
             if path.name != "lock":
                 path.unlink()
@@ -349,24 +376,32 @@ def _one_document(source: DocumentSource) -> DataUsageError:
 
 
 def _move_into_place(work: _Work, out: Path) -> Dataset:
-    """Rename the finished shards into `out`, `dataset.json` last. Safe to repeat after a kill anywhere."""
+    """Rename the finished files into `out`, `dataset.json` last. Safe to repeat after a kill anywhere.
+
+    Whatever needs room on the disk is written to the staging folder before the first rename.
+    """
+    staging, ranks = work.staging, work.tokenizer.ranks_file()
     info = TokenizerInfo.of(work.tokenizer)
     dataset = Dataset(work.options.name, info, work.splits, {"given": work.source.given, "plan": work.plan})
+    if ranks is not None:
+        write_atomic(staging / RANKS_FILE, ranks)
+    dataset.save(staging / DATASET_FILE)
     (out / DATASET_FILE).unlink(missing_ok=True)
     for name in dataset.entries():
-        staged = work.staging / f"{name}{PARTIAL}"
+        staged = staging / f"{name}{PARTIAL}"
         if staged.exists():
             staged.replace(out / name)
+    _check_files(out, dataset, f"delete {staging} and repeat the command")
     kept = {*dataset.entries(), info.file}
     for name in work.replaced:
-        if name not in kept and Path(name).name == name:
-            (out / name).unlink(missing_ok=True)
-    ranks = work.tokenizer.ranks_file()
+        if name not in kept:
+            (out / Path(name).name).unlink(missing_ok=True)
     if ranks is not None:
-        write_atomic(out / RANKS_FILE, ranks)
+        (staging / RANKS_FILE).replace(out / RANKS_FILE)
     sync_folder(out)
-    dataset.save(out)
-    shutil.rmtree(work.staging)
+    (staging / DATASET_FILE).replace(out / DATASET_FILE)
+    sync_folder(out)
+    shutil.rmtree(staging)
     return dataset
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from core.data.dataset import dataset_tokenizer
 from core.data.errors import DataUsageError, ShardError
 from core.data.folder import open_documents, open_folder
@@ -23,7 +25,8 @@ class TokenView:
 
 @dataclass(frozen=True)
 class Preview:
-    """A stretch of one shard. `document` counts from 0 over the shards shown, where it was asked for."""
+    """A stretch of a shard, or of a document, which may run on into the next shards; positions then count on
+    from the shard it begins in. `document` counts from 0 over the shards, where it was asked for."""
 
     shard: Path
     tokenizer: str
@@ -55,15 +58,23 @@ def preview(
 
 
 def _find_document(shards: list[Path], eot: int, document: int, path: Path) -> tuple[Path, int, Tokens]:
-    """The shard a document begins in, its first position there, and its tokens in that shard."""
+    """The shard a document begins in, its first position there, and all its tokens."""
     seen = 0
+    found: tuple[Path, int] | None = None
+    parts: list[Tokens] = []
     for shard, tokens, starts in open_documents(shards, eot):
-        if 0 <= document - seen < len(starts):
-            index = document - seen
+        index, first = document - seen, 0
+        if found is None and 0 <= index < len(starts):
             first = int(starts[index])
-            end = int(starts[index + 1]) if index + 1 < len(starts) else len(tokens)
-            return shard, first, tokens[first:end]
+            found = shard, first
+        if found is not None:
+            behind = starts[starts > first] if found == (shard, first) else starts
+            parts.append(tokens[first : int(behind[0])] if len(behind) else tokens[first:])
+            if len(behind):
+                break
         seen += len(starts)
+    if found is not None:
+        return *found, np.concatenate(parts)
     raise DataUsageError(
         f"{path}: no document {document}; there are {seen} (0 to {seen - 1})" if seen else f"{path}: no documents"
     )

@@ -50,11 +50,13 @@ def version_for(vocab_size: int) -> int:
 def read_header(path: Path) -> ShardHeader:
     """The header of a shard, checked against the file's size. Raises ShardError naming the file."""
     try:
+        if path.exists() and not path.is_file():
+            raise ShardError(f"{path}: not a regular file")
         with path.open("rb") as file:
             raw = file.read(HEADER_BYTES)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise ShardError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ShardError(f"{path}: cannot be read: {error.strerror or error}") from error
     if size == 0:
         raise ShardError(f"{path}: the file is empty; a shard begins with a {HEADER_BYTES}-byte header")
     if len(raw) < HEADER_BYTES:
@@ -142,7 +144,7 @@ class ShardWriter:
 
 def write_shard(path: Path, tokens: Tokens, vocab_size: int) -> None:
     """Write a whole shard atomically: tokens of shape (n,), ids below `vocab_size`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     writer = ShardWriter(temporary, version_for(vocab_size))
     try:
         writer.append(tokens)

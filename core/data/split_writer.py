@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from core.data.dataset import ShardEntry, Split
 from core.data.shards import ShardWriter, Tokens
@@ -17,25 +15,22 @@ PARTIAL = ".partial"
 class SplitWriter:
     """Appends documents' tokens; every shard but the last holds `shard_tokens` tokens.
 
-    `saved` is what `state` gave when the row was left; what was written later is dropped.
+    `saved` is the split as it was when the row was left; what was written later is dropped.
     """
 
-    def __init__(
-        self, staging: Path, prefix: str, version: int, shard_tokens: int, saved: dict[str, Any] | None
-    ) -> None:
+    def __init__(self, staging: Path, prefix: str, version: int, shard_tokens: int, saved: Split | None) -> None:
         self._staging = staging
         self._prefix = prefix
         self._version = version
         self._shard_tokens = shard_tokens
-        self.split = Split.from_dict(saved) if saved else Split()
+        self.split = saved or Split()
         rest = self.split.tokens - sum(entry.tokens for entry in self.split.shards)
         self._writer = ShardWriter(self._path(), version, rest) if rest else None
 
-    def state(self) -> dict[str, Any]:
-        """Make what was appended durable, and describe it."""
+    def sync(self) -> None:
+        """Make what was appended durable."""
         if self._writer is not None:
             self._writer.sync()
-        return asdict(self.split)
 
     def append(self, tokens: Tokens) -> None:
         """Append ids, shape (n,), running on into as many shards as they fill."""

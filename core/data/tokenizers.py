@@ -13,6 +13,7 @@ import hashlib
 import lzma
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -58,7 +59,13 @@ class Tokenizer(Protocol):
         """A hash of everything that decides which ids a text gets."""
 
     def ranks_file(self) -> bytes | None:
-        """The tiktoken ranks file that rebuilds this tokenizer, or None where the name does."""
+        """The tiktoken ranks file that this tokenizer travels as, or None where its name is enough."""
+
+    def pattern(self) -> str | None:
+        """The split pattern that goes with the ranks file."""
+
+    def special_tokens(self) -> dict[str, int] | None:
+        """The special tokens that go with the ranks file."""
 
 
 def load_tokenizer(name_or_path: str) -> Tokenizer:
@@ -70,29 +77,35 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
         return ByteTokenizer()
     if name_or_path == "gpt2":
         return _gpt2()
-    path = Path(name_or_path)
-    if path.is_dir():
-        path = path / RANKS_FILE
-        if not path.is_file():
-            raise DataUsageError(f"{name_or_path}: no tokenizer in this folder (it has no {RANKS_FILE})")
-    if path.is_file():
-        return load_ranks(path)
+    path = Path(name_or_path or "''")
+    with suppress(OSError, ValueError):  # a name too long, a null byte, a folder that may not be searched
+        if path.is_dir():
+            path = path / RANKS_FILE
+            if not path.is_file():
+                raise DataUsageError(f"{name_or_path}: no tokenizer in this folder (it has no {RANKS_FILE})")
+        if path.is_file():
+            return load_ranks(path)
     return _downloaded(name_or_path)
 
 
-def load_ranks(path: Path) -> BpeTokenizer:
-    """A trained BPE from its tiktoken ranks file (lines `base64-bytes rank`). Raises ShardError."""
+def load_ranks(
+    path: Path, name: str = "bpe", pattern: str | None = None, special_tokens: dict[str, int] | None = None
+) -> BpeTokenizer:
+    """A BPE from its tiktoken ranks file (lines `base64-bytes rank`). Raises ShardError.
+
+    Without a pattern and special tokens it is a trained one: `PATTERN`, and end-of-text behind the last rank.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ShardError(f"{path}: cannot be read: {error.strerror}") from error
-    return BpeTokenizer.from_ranks("bpe", _parse_ranks(data, str(path)))
+        raise ShardError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return BpeTokenizer.from_ranks(name, _parse_ranks(data, str(path)), pattern or PATTERN, special_tokens)
 
 
 def demo_tokenizer() -> BpeTokenizer:
     """The bundled BPE of 4,096 tokens, trained on the bundled novels by `daisy data train-tokenizer`."""
     data = (files("core.data") / "assets" / "austen_4096.tiktoken").read_bytes()
-    return BpeTokenizer.from_ranks("bpe", _parse_ranks(data, "austen_4096.tiktoken"))
+    return BpeTokenizer.from_ranks("bpe", _parse_ranks(data, "austen_4096.tiktoken"), PATTERN)
 
 
 def train_bpe(texts: Iterator[str], vocab_size: int) -> BpeTokenizer:
@@ -113,7 +126,7 @@ def train_bpe(texts: Iterator[str], vocab_size: int) -> BpeTokenizer:
             f"the text has only {len(ranks) - 256} pairs to merge, so a vocabulary of {vocab_size} cannot be "
             f"filled; give more text or --vocab-size {len(ranks) + 1}"
         )
-    return BpeTokenizer.from_ranks("bpe", ranks)
+    return BpeTokenizer.from_ranks("bpe", ranks, PATTERN)
 
 
 class ByteTokenizer:
@@ -138,21 +151,28 @@ class ByteTokenizer:
     def ranks_file(self) -> bytes | None:
         return None
 
+    def pattern(self) -> str | None:
+        return None
+
+    def special_tokens(self) -> dict[str, int] | None:
+        return None
+
 
 class BpeTokenizer:
-    """A byte-pair encoding run by tiktoken."""
+    """A byte-pair encoding run by tiktoken. All but gpt2, which ships here, travel as their ranks."""
 
-    def __init__(self, name: str, encoding: tiktoken.Encoding, travels: bool) -> None:
+    def __init__(self, name: str, encoding: tiktoken.Encoding) -> None:
         self.name = name
         self.vocab_size = encoding.n_vocab
         self.eot_token_id = encoding.eot_token
         self._encoding = encoding
-        self._travels = travels
 
     @classmethod
-    def from_ranks(cls, name: str, ranks: dict[bytes, int]) -> BpeTokenizer:
-        """The trained form: ids are the ranks, end-of-text is the id after the last."""
-        return cls(name, _encoding(name, PATTERN, ranks), travels=True)
+    def from_ranks(
+        cls, name: str, ranks: dict[bytes, int], pattern: str, special_tokens: dict[str, int] | None = None
+    ) -> BpeTokenizer:
+        """Ids are the ranks; without special tokens, end-of-text is the id behind the last."""
+        return cls(name, _encoding(name, pattern, ranks, special_tokens))
 
     def encode(self, text: str) -> Tokens:
         try:
@@ -166,10 +186,13 @@ class BpeTokenizer:
             return np.concatenate([self._encode(text[a:b]) for a, b in pairwise(ends)])
 
     def token_bytes(self, token: int) -> bytes:
-        return self._encoding.decode_single_token_bytes(token)
+        try:
+            return self._encoding.decode_single_token_bytes(token)
+        except KeyError:  # some encodings leave ids unassigned
+            return b""
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        return self._encoding.decode_bytes([int(token) for token in tokens])
+        return b"".join(self.token_bytes(int(token)) for token in tokens)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self._encoding._pat_str.encode())
@@ -178,22 +201,34 @@ class BpeTokenizer:
         return digest.hexdigest()
 
     def ranks_file(self) -> bytes | None:
-        return _format_ranks(self._encoding._mergeable_ranks) if self._travels else None
+        return _format_ranks(self._encoding._mergeable_ranks) if self.name != "gpt2" else None
+
+    def pattern(self) -> str | None:
+        return self._encoding._pat_str if self.name != "gpt2" else None
+
+    def special_tokens(self) -> dict[str, int] | None:
+        return dict(self._encoding._special_tokens) if self.name != "gpt2" else None
 
     def _encode(self, text: str) -> Tokens:
-        # The buffer form makes no Python list: half the time under the interpreter lock.
-        buffer = self._encoding._core_bpe.encode_to_tiktoken_buffer(text, set())
-        return np.frombuffer(buffer, dtype=np.uint32)
+        # The array form makes no Python list, which would be built under the interpreter lock.
+        return self._encoding.encode_to_numpy(text, disallowed_special=())
 
 
 def _utf8(text: str) -> bytes:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    """UTF-8, with U+FFFD for half of a surrogate pair."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _encoding(name: str, pattern: str, ranks: dict[bytes, int]) -> tiktoken.Encoding:
+def _encoding(
+    name: str, pattern: str, ranks: dict[bytes, int], special_tokens: dict[str, int] | None = None
+) -> tiktoken.Encoding:
     import tiktoken
 
-    return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: len(ranks)})
+    special = special_tokens or {END_OF_TEXT: len(ranks)}
+    return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
 
 
 def _gpt2() -> BpeTokenizer:
@@ -207,11 +242,10 @@ def _gpt2() -> BpeTokenizer:
     ranks = {bytes([byte]): rank for rank, byte in enumerate(order)}
     for line in lines:
         ranks[bytes(byte_of[character] for character in line.replace(" ", ""))] = len(ranks)
-    return BpeTokenizer("gpt2", _encoding("gpt2", _GPT2_PATTERN, ranks), travels=False)
+    return BpeTokenizer("gpt2", _encoding("gpt2", _GPT2_PATTERN, ranks))
 
 
 def _downloaded(name: str) -> BpeTokenizer:
-    import requests
     import tiktoken
 
     known = tiktoken.list_encoding_names()
@@ -220,12 +254,12 @@ def _downloaded(name: str) -> BpeTokenizer:
         raise DataUsageError(f"tokenizer '{name}' is unknown; known: {names}, or the path of a trained one")
     try:
         encoding = tiktoken.get_encoding(name)
-    except (requests.RequestException, OSError) as error:
+    except OSError as error:  # requests' errors are
         raise ShardError(
             f"tokenizer '{name}' is downloaded by tiktoken on first use, and that failed ({type(error).__name__}); "
             "go online once, set TIKTOKEN_CACHE_DIR to a folder that has it, or use gpt2, bytes or a trained one"
         ) from error
-    return BpeTokenizer(name, encoding, travels=False)
+    return BpeTokenizer(name, encoding)
 
 
 def _parse_ranks(data: bytes, where: str) -> dict[bytes, int]:

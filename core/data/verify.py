@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.data.dataset import TokenizerInfo, dataset_tokenizer
+from core.data.dataset import ShardEntry, TokenizerInfo, dataset_tokenizer
 from core.data.errors import ShardError
 from core.data.folder import ShardFolder, blocks, document_starts, open_folder
 from core.data.shards import Tokens, open_shard
@@ -46,7 +46,8 @@ def verify(path: Path, report: Callable[[int, int], None] = lambda done, total: 
     """
     folder = open_folder(path)
     problems = _dataset_problems(folder)
-    total = sum(shard.stat().st_size for shard in folder.shards)
+    total = sum(shard.stat().st_size for shard in folder.shards if shard.exists())
+    listed = folder.dataset.entries() if folder.dataset else {}
     done = 0
     splits: dict[str, SplitReport] = {}
     for name, shards in folder.splits().items():
@@ -56,13 +57,13 @@ def verify(path: Path, report: Callable[[int, int], None] = lambda done, total: 
         for shard in shards:
             try:
                 ids = open_shard(shard)
-                problems += _shard_problems(folder, shard, ids)
+                problems += _shard_problems(folder, listed.get(shard.name), shard, ids)
                 tokens += len(ids)
                 lengths.add(document_starts(ids, folder.tokenizer.eot_token_id), len(ids))
             except ShardError as error:
                 problems.append(str(error))
                 unreadable = True
-            done += shard.stat().st_size
+            done += shard.stat().st_size if shard.exists() else 0
             report(done, total)
         splits[name] = lengths.report(len(shards), tokens)
         if not unreadable:
@@ -80,7 +81,7 @@ def _dataset_problems(folder: ShardFolder) -> list[str]:
     return []
 
 
-def _shard_problems(folder: ShardFolder, shard: Path, ids: Tokens) -> list[str]:
+def _shard_problems(folder: ShardFolder, entry: ShardEntry | None, shard: Path, ids: Tokens) -> list[str]:
     problems = []
     vocabulary = folder.tokenizer.vocab_size
     largest, at = max(((int(b.max()), start + int(b.argmax())) for start, b in blocks(ids)), default=(0, 0))
@@ -91,7 +92,6 @@ def _shard_problems(folder: ShardFolder, shard: Path, ids: Tokens) -> list[str]:
         )
     if folder.dataset is None:
         return problems
-    entry = folder.dataset.entries().get(shard.name)
     if entry is None:
         problems.append(f"{shard}: not listed in dataset.json; it belongs to another dataset")
     elif entry.tokens != len(ids):

@@ -20,20 +20,15 @@ from core.config.schema import json_schema, reference_page
 from core.config.sources import display_path
 from core.config.train_config import TrainConfig
 from core.data.survey import Survey, survey
-from daisy_tui.cli.text import count, plural, printable, size, table
+from daisy_tui.cli.text import count, echo, plural, printable, size, table
 
 Device = Literal["auto", "cpu", "cuda"]
-_OVERRIDES: dict[str, Any] = {"ignore_unknown_options": True}
+_HELP = {"help_option_names": ["-h", "--help"]}
 # Stands for the folder of the shipped files.
 _SHIPPED = "<daisy>"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def config() -> None:
-    """Show configs, where their values come from, and what they cost."""
-
-
-@config.command("list")
+@click.command("list", context_settings=_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(as_json: bool) -> None:
     """List the configs and model specs that a name can mean."""
@@ -41,7 +36,7 @@ def list_command(as_json: bool) -> None:
         data = {"configs": [_config_entry(name) for name in list_files("config")], "specs": _spec_entries()}
         click.echo(json.dumps(data, indent=2))
         return
-    click.echo("\n".join(table([("config", "spec", "streamed", "target tokens", "from"), *config_rows()])))
+    echo("\n".join(table([("config", "spec", "streamed", "target tokens", "from"), *config_rows()])))
     click.echo()
     rows = [
         (e["name"], e["shape"], count(e["parameters"]), count(e["parameters_streamed"]), _shown_file(e["file"]))
@@ -49,15 +44,17 @@ def list_command(as_json: bool) -> None:
         else (e["name"], "-", "-", "-", f"broken: {e['error']}")
         for e in _spec_entries()
     ]
-    click.echo("\n".join(table([("model spec", "layers x dim", "parameters", "streamed", "from"), *rows])))
+    echo("\n".join(table([("model spec", "layers x dim", "parameters", "streamed", "from"), *rows])))
 
 
-@config.command(context_settings=_OVERRIDES, short_help="Show a config: values, sources, estimates.")
+@click.command(context_settings={**_HELP, "ignore_unknown_options": True})
 @click.argument("config")
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--diff", "other", metavar="OTHER", help="Show only what differs from this config.")
-@click.option("-n", "--nproc", "world_size", type=click.IntRange(1), default=1, show_default=True, help="Devices.")
+@click.option(
+    "-n", "--nproc", "world_size", type=click.IntRange(1, 65_536), default=1, show_default=True, help="Devices."
+)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -106,10 +103,10 @@ def show(
     if strict and found.missing:
         raise ConfigError(found.missing)
     for problem in found.missing:
-        click.echo(f"warning: {printable(problem.message)}", err=True)
+        echo(f"warning: {problem.message}", err=True)
 
 
-@config.command(short_help="Print the JSON Schema, or the reference page.")
+@click.command(context_settings=_HELP)
 @click.argument("layer", type=click.Choice(["config", "spec"]), default="config")
 @click.option("--markdown", is_flag=True, help="Print the reference page instead.")
 def schema(layer: str, markdown: bool) -> None:
@@ -191,18 +188,16 @@ def _json_value(value: Value) -> dict[str, Any]:
 
 def _show_values(composed: Composed) -> None:
     files = [_shown_file(display_path(path)) for path in (composed.spec_path, composed.config_path) if path is not None]
-    click.echo(printable(" <- ".join(files)))
+    echo(" <- ".join(files))
     click.echo(click.style("Each line can be typed back as an override.", dim=True))
     if any(file.startswith(_SHIPPED) for file in files):
         click.echo(click.style(f"{_SHIPPED} is {shipped_root()}", dim=True))
     groups = {spec.name: spec.group for spec in field_specs(TrainConfig)}
     shown: dict[str, list[tuple[str, str]]] = {}
-    for key, value in sorted(composed.values.items(), key=lambda item: item[0] != "model_spec"):
-        name = typed_key(key, composed)
-        if name is not None:
-            line = shlex.quote(f"{name}={format_value(value.value)}")
-            source = _shown_file(str(value.source))
-            shown.setdefault(groups[key.split("[")[0].split(".")[0]], []).append((line, source))
+    for name, value in typed_values(composed).items():
+        line = shlex.quote(f"{name}={format_value(value.value)}")
+        source = _shown_file(str(value.source))
+        shown.setdefault(groups[name.split("[")[0].split(".")[0]], []).append((line, source))
     for group, lines in shown.items():
         click.echo(f"\n{group}")
         for line, source in lines:
@@ -216,11 +211,24 @@ def _shown_file(file: str) -> str:
     return f"{_SHIPPED}/{file.removeprefix(root)}" if file.startswith(root) else file
 
 
-def typed_key(key: str, composed: Composed) -> str | None:
-    """The shortest way to type a key: optimizers by name where that is unambiguous.
+def typed_values(composed: Composed) -> dict[str, Value]:
+    """Every value under the shortest name that can be typed: typed all together, they compose to the same.
 
-    None for `type` and `group`, which the names of their neighbours already say.
+    Optimizers are named by type and group, and what those names already say is left out. Where
+    overrides changed which optimizers and groups there are, the list is one value.
     """
+    named: dict[str, Value] = {}
+    whole = any(v.source.layer == "override" for k, v in composed.values.items() if k.endswith((".type", ".group")))
+    for key, value in sorted(composed.values.items(), key=lambda item: item[0] != "model_spec"):
+        if whole and key.startswith("optimizers["):
+            optimizers = composed.config.model_dump()["optimizers"]
+            named.setdefault("optimizers", Value(optimizers, composed.source_of("optimizers")))
+        elif (name := _typed_key(key, composed)) is not None:
+            named[name] = value
+    return named
+
+
+def _typed_key(key: str, composed: Composed) -> str | None:
     if not key.startswith("optimizers["):
         return key
     optimizers = composed.config.optimizers
@@ -264,11 +272,11 @@ def _show_estimates(e: Estimate, found: Survey, composed: Composed, world_size: 
         ("checkpoint", size(e.checkpoint_bytes)),
     ]
     click.echo(f"\nEstimates ({plural(world_size, 'device')}, {e.precision}: {why})")
-    click.echo("\n".join(table(rows, indent="  ")))
+    echo("\n".join(table(rows, indent="  ")))
 
 
 def _show_diff(left: Composed, right: Composed, left_name: str, right_name: str, as_json: bool) -> None:
-    sides = _by_name(left), _by_name(right)
+    sides = [{name: v.value for name, v in typed_values(one).items()} for one in (left, right)]
     keys = [key for key in {**sides[0], **sides[1]} if sides[0].get(key) != sides[1].get(key)]
     if as_json:
         rows = {key: {"left": sides[0].get(key), "right": sides[1].get(key)} for key in keys}
@@ -277,10 +285,4 @@ def _show_diff(left: Composed, right: Composed, left_name: str, right_name: str,
         click.echo("no difference")
     else:
         cells = [(key, *(format_value(side[key]) if key in side else "-" for side in sides)) for key in keys]
-        click.echo(printable("\n".join(table([("key", left_name, right_name), *cells]))))
-
-
-def _by_name(composed: Composed) -> dict[str, Any]:
-    """Every value by the name that it would be typed with."""
-    named = ((typed_key(key, composed), value.value) for key, value in composed.values.items())
-    return {name: value for name, value in named if name is not None}
+        echo("\n".join(table([("key", left_name, right_name), *cells])))

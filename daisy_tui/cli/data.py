@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ from core.data.preview import Preview, TokenView, preview
 from core.data.tokenizers import RANKS_FILE, load_tokenizer, train_bpe
 from core.data.verify import PERCENTILES, Report, verify
 from daisy_tui.cli.progress import Update, progress, stop_requests, tokens_detail
-from daisy_tui.cli.text import plural, printable, size, table
+from daisy_tui.cli.text import echo, plural, printable, size, table
+
+
+class Folder(click.Path):
+    """A folder to write to; nothing at all is not the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name of a folder is empty; write . for the working directory", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Number(click.ParamType[int]):
@@ -31,10 +41,11 @@ class Number(click.ParamType[int]):
 
         number = parse_number(str(value))
         if number is None or number != number.to_integral_value() or not 0 < number < 10**18:
-            self.fail(f"'{value}' is not a whole number such as 100M, 3e9 or 65_536", param, ctx)
+            self.fail(f"'{value}' is not a whole number from 1 to 1e18, such as 100M, 3e9 or 65_536", param, ctx)
         return int(number)
 
 
+_HELP = {"help_option_names": ["-h", "--help"]}
 _SOURCES = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 _TEXT_KEY = click.option(
     "--text-key", default="text", show_default=True, help="The field or column that holds the text."
@@ -58,14 +69,9 @@ _WORKERS = click.option("--workers", type=click.IntRange(1), help="Threads that 
 _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the dataset that is there.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def data() -> None:
-    """Prepare, look at and verify training data."""
-
-
-@data.command("prepare", short_help="Turn text into shards, on all cores.")
+@click.command("prepare", context_settings=_HELP)
 @_SOURCES
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
+@click.option("--out", type=Folder(path_type=Path), required=True, help="Folder of the dataset.")
 @click.option(
     "--tokenizer",
     default="gpt2",
@@ -112,9 +118,9 @@ def prepare_command(
     _show_dataset(prepared, out)
 
 
-@data.command(short_help="Prepare the bundled novels for the demo model.")
+@click.command(context_settings=_HELP)
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=DEMO_FOLDER, show_default=True, help="Folder of the dataset."
+    "--out", type=Folder(path_type=Path), default=DEMO_FOLDER, show_default=True, help="Folder of the dataset."
 )
 @_WORKERS
 @_OVERWRITE
@@ -127,10 +133,10 @@ def demo(out: Path, workers: int | None, overwrite: bool) -> None:
     _show_dataset(prepared, out)
 
 
-@data.command("train-tokenizer", short_help="Train a byte-pair encoding on text.")
+@click.command("train-tokenizer", context_settings=_HELP)
 @_SOURCES
 @click.option("--vocab-size", type=Number(), required=True, help="Ids in all: 256 bytes, merges, and end-of-text last.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the tokenizer.")
+@click.option("--out", type=Folder(path_type=Path), required=True, help="Folder for the tokenizer.")
 @_TEXT_KEY
 @_FORMAT
 @_ERRORS
@@ -150,7 +156,7 @@ def train_tokenizer(
     source = FileSource(sources, text_key=text_key, kind=format_, errors=errors)
     with progress("reading") as update:
 
-        def texts() -> Any:
+        def texts() -> Iterator[str]:
             done = 0
             for piece in source.pieces(Position()):
                 done += piece.size
@@ -163,10 +169,10 @@ def train_tokenizer(
         write_atomic(out / RANKS_FILE, tokenizer.ranks_file() or b"")
     except OSError as error:
         raise write_failure(error, out, "nothing was written") from error
-    click.echo(f"{out / RANKS_FILE}: {tokenizer.vocab_size:,} ids, end-of-text is {tokenizer.eot_token_id}")
+    echo(f"{out / RANKS_FILE}: {tokenizer.vocab_size:,} ids, end-of-text is {tokenizer.eot_token_id}")
 
 
-@data.command("preview", short_help="Show tokens as the model reads them.")
+@click.command("preview", context_settings=_HELP)
 @click.argument("path", metavar="DIR|SHARD", type=click.Path(path_type=Path))
 @click.option("--document", type=click.IntRange(0), metavar="K", help="Show document K, counted from 0.")
 @click.option("--tokens", "range_", metavar="A:B", help="Tokens A up to, not including, B. [default: the first 256]")
@@ -176,10 +182,10 @@ def preview_command(path: Path, document: int | None, range_: str | None, split:
     """Show tokens as the model reads them, with their boundaries."""
     start, stop = _parse_range(range_) if range_ is not None else (None, None)
     shown = preview(path, split=split, document=document, start=start, stop=stop)
-    click.echo(json.dumps(_preview_json(shown), indent=2) if as_json else _preview_text(shown))
+    echo(json.dumps(_preview_json(shown), indent=2) if as_json else _preview_text(shown))
 
 
-@data.command("verify", short_help="Check every shard and count documents.")
+@click.command("verify", context_settings=_HELP)
 @click.argument("path", metavar="DIR|SHARD", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify_command(path: Path, as_json: bool) -> None:
@@ -187,11 +193,11 @@ def verify_command(path: Path, as_json: bool) -> None:
     with progress("verifying") as update:
         report = verify(path, lambda done, total: update(done, total, ""))
     if as_json:
-        click.echo(json.dumps(_report_json(report), indent=2))
+        echo(json.dumps(_report_json(report), indent=2))
     else:
         _show_report(report, path)
     if report.problems:
-        raise ShardError("\n".join(report.problems))
+        raise ShardError(*report.problems)
 
 
 def _report(p: Progress, update: Update) -> None:
@@ -213,7 +219,7 @@ def _checked_name(name: str) -> str:
 def _parse_range(text: str) -> tuple[int | None, int | None]:
     first, colon, last = text.partition(":")
     parts = (first.strip(), last.strip())
-    if not colon or not all(part == "" or part.isdecimal() for part in parts):
+    if not colon or not all(part == "" or (part.isdecimal() and len(part) <= 18) for part in parts):
         raise click.BadParameter(f"'{text}' is not a range; write A:B, A: or :B", param_hint="--tokens")
     start, stop = (int(part) if part else None for part in parts)
     if start is not None and stop is not None and stop <= start:
@@ -236,8 +242,8 @@ def _show_dataset(prepared: Prepared, out: Path) -> None:
         if split.shards
     ]
     already = " (already prepared, nothing to do)" if prepared.already else ""
-    click.echo(f"{out}: '{dataset.name}', tokenizer '{dataset.tokenizer.name}'{already}")
-    click.echo("\n".join(table(rows, indent="  ")))
+    echo(f"{out}: '{dataset.name}', tokenizer '{dataset.tokenizer.name}'{already}")
+    echo("\n".join(table(rows, indent="  ")))
 
 
 def _preview_text(shown: Preview) -> str:
@@ -294,14 +300,14 @@ def _report_json(report: Report) -> dict[str, Any]:
 
 def _show_report(report: Report, path: Path) -> None:
     known = "" if report.hashes_checked else "; no dataset.json, so read as GPT-2's"
-    click.echo(f"{path}: tokenizer '{report.tokenizer.name}', {report.tokenizer.vocab_size:,} ids{known}")
+    echo(f"{path}: tokenizer '{report.tokenizer.name}', {report.tokenizer.vocab_size:,} ids{known}")
     columns = [f"p{p}" if 0 < p < 100 else "min" if p == 0 else "max" for p in PERCENTILES]
     rows = [("", "shards", "tokens", "documents", "mean", *columns)]
     for name, split in report.splits.items():
         lengths = [f"{split.lengths[p]:,}" if split.lengths else "-" for p in PERCENTILES]
         counts = (f"{split.shards:,}", f"{split.tokens:,}", f"{split.documents:,}", f"{split.mean_length:,.1f}")
         rows.append((name, *counts, *lengths))
-    click.echo("\n".join(table(rows, indent="  ")))
+    echo("\n".join(table(rows, indent="  ")))
     if not report.problems:
         checked = "headers, lengths, hashes and tokens" if report.hashes_checked else "headers, lengths and tokens"
-        click.echo(f"  sound: {checked} checked; mean to max are document lengths in tokens")
+        echo(f"  sound: {checked} checked; mean to max are document lengths in tokens")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -35,18 +36,19 @@ class LazyGroup(click.Group):
         self._lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self._lazy)
+        return [*self.commands, *self._lazy]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._lazy:
-            return None
+            return super().get_command(ctx, cmd_name)
         module, _, attribute = self._lazy[cmd_name].target.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, lazy.help) for name, lazy in self._lazy.items()])
+            groups = [(name, command.get_short_help_str(limit=70)) for name, command in self.commands.items()]
+            formatter.write_dl(groups + [(name, lazy.help) for name, lazy in self._lazy.items()])
 
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -57,14 +59,37 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+_CONFIG = LazyGroup(
+    "config",
+    help="Show configs: values, where they come from, what they cost.",
+    context_settings=_HELP,
+    lazy={
+        "list": Lazy("daisy_tui.cli.config:list_command", "List the configs and model specs."),
+        "show": Lazy("daisy_tui.cli.config:show", "Show a config: values, sources, estimates."),
+        "schema": Lazy("daisy_tui.cli.config:schema", "Print the JSON Schema, or the reference page."),
+    },
+)
+_DATA = LazyGroup(
+    "data",
+    help="Prepare, look at and verify training data.",
+    context_settings=_HELP,
+    lazy={
+        "demo": Lazy("daisy_tui.cli.data:demo", "Prepare the bundled novels for the demo model."),
+        "prepare": Lazy("daisy_tui.cli.data:prepare_command", "Turn text into shards, on all cores."),
+        "train-tokenizer": Lazy("daisy_tui.cli.data:train_tokenizer", "Train a byte-pair encoding on text."),
+        "preview": Lazy("daisy_tui.cli.data:preview_command", "Show tokens as the model reads them."),
+        "verify": Lazy("daisy_tui.cli.data:verify_command", "Check every shard and count documents."),
+    },
+)
+
+
 @click.group(
     cls=LazyGroup,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    lazy={
-        "config": Lazy("daisy_tui.cli.config:config", "Show configs: values, where they come from, costs."),
-        "data": Lazy("daisy_tui.cli.data:data", "Prepare, look at and verify training data."),
-    },
+    context_settings=_HELP,
+    commands=[_CONFIG, _DATA],
+    lazy={},
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context
@@ -85,13 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Every expected failure is one line on standard error."""
     try:
         result = cli.main(arguments, prog_name="daisy", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except StoppedError as error:
         _say(str(error))
         return error.exit_code
     except DaisyError as error:
-        for line in str(error).splitlines():
+        for line in error.lines:
             _say(f"error: {line}")
         return error.exit_code
     except click.ClickException as error:
@@ -103,9 +129,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("stopped")
         return StoppedError.exit_code
     except BrokenPipeError:
-        # The reader (`| head`) has left; the interpreter must not try to flush into it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader (`| head`) has left
         return 0
+    except OSError as error:
+        # What no room has worded: a full device behind standard output, a folder that vanished.
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"error: {where}{error.strerror or error}")
+        _drop_output()
+        return 1
+
+
+def _drop_output() -> None:
+    """Keep the interpreter from flushing once more, at its end, into what took nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def daisy() -> None:
@@ -114,9 +150,10 @@ def daisy() -> None:
 
 
 def start() -> None:
-    """Console script `daisy-tui`: `daisy` alone."""
-    sys.exit(main([]) if len(sys.argv) == 1 else main())
+    """Console script `daisy-tui`: opens what `daisy` alone opens."""
+    daisy()
 
 
 def _say(line: str) -> None:
-    click.echo(printable(line), err=True)
+    with suppress(OSError):
+        click.echo(printable(line.replace("\n", "\\n")), err=True)

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -99,7 +99,8 @@ def _plain(label: str, clock: Callable[[], float]) -> Update:
 
     def update(done: int, total: int | None, detail: str) -> None:
         nonlocal last
-        first.append(done) if not first else None
+        if not first:
+            first.append(done)
         now = clock()
         if now - last < _PLAIN_EVERY_S:
             return
@@ -107,7 +108,8 @@ def _plain(label: str, clock: Callable[[], float]) -> Update:
         rate = (done - first[0]) / (now - began)
         of = f" of {size(total)} ({done / total:.0%})" if total else ""
         eta = f", ETA {duration((total - done) / rate)}" if total and rate else ""
-        click.echo(f"{label}: {size(done)}{of}, {detail}, {size(rate)}/s{eta}", err=True)
+        with suppress(OSError):  # whoever read standard error has left; the work goes on
+            click.echo(f"{label}: {size(done)}{of}, {detail}, {size(rate)}/s{eta}", err=True)
 
     return update
 

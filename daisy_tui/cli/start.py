@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from core.data.dataset import read_dataset
 from core.data.errors import ShardError
-from daisy_tui.cli.text import count, table
+from daisy_tui.cli.text import count, echo, table
 
 
 def show_start(folder: Path = Path()) -> None:
     """Print configs, prepared data, and what can be run from `folder`."""
     from daisy_tui.cli.config import config_rows
 
-    click.echo("Daisy: train GPT models of your own, and talk to them.\n")
-    click.echo("Configs")
+    echo("Daisy: train GPT models of your own, and talk to them.\n")
+    echo("Configs")
     rows = [("name", "spec", "streamed", "target tokens", "from"), *config_rows()]
-    click.echo("\n".join(table(rows, indent="  ")))
-    click.echo("\nData")
+    echo("\n".join(table(rows, indent="  ")))
+    echo("\nData")
     found = _datasets(folder)
-    click.echo(
+    echo(
         "\n".join(table(found, indent="  "))
         if found
         else "  none yet in ./data; `daisy data demo` prepares the bundled novels"
     )
-    click.echo("\nWhat to run")
+    echo("\nWhat to run")
     commands = [
         ("daisy data demo", "prepare six novels for the demo model"),
         ("daisy data preview data/demo", "look at its tokens"),
@@ -34,7 +32,7 @@ def show_start(folder: Path = Path()) -> None:
         ("daisy data prepare SOURCE --out DIR", "prepare text of your own"),
         ("daisy --help", "all commands"),
     ]
-    click.echo("\n".join(table(commands, indent="  ")))
+    echo("\n".join(table(commands, indent="  ")))
 
 
 def _datasets(folder: Path) -> list[tuple[str, str, str]]:

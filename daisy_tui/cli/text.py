@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import click
+
 
 def count(value: float) -> str:
     """3_344_392 as `3.34M`; numbers below 10,000 whole."""
@@ -38,6 +40,11 @@ def duration(seconds: float) -> str:
 def printable(text: str) -> str:
     """Text whose control characters cannot act on the terminal: they show as `\\x1b`."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print text that may hold anybody's names and paths: control characters do not act."""
+    click.echo(printable(text), err=err)
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:

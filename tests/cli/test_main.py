@@ -50,7 +50,7 @@ def test_shipped_configs_check_the_vocabulary_of_their_shards(workspace: Path, d
     import numpy as np
 
     (workspace / "shards").mkdir()
-    write_shard(workspace / "shards/x_train_000000.bin", np.arange(10), 50257)
+    write_shard(workspace / "shards/x_train_000000.bin", np.arange(300), 50257)
     ran = daisy("config", "show", "small")
     assert ran.code == 2
     assert (

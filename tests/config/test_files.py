@@ -40,7 +40,7 @@ def test_what_does_not_exist_lists_what_does(workspace: Path) -> None:
 
 
 def test_a_near_name_is_suggested_and_a_spec_is_told_from_a_config(workspace: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean 'pretrain_1.6B'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'pretrain_1.6B'"):
         find_file("pretrain_1.6b", "config")
     with pytest.raises(ConfigError, match="it is a model spec: model_spec=daisy_150m chooses it"):
         find_file("daisy_150m", "config")

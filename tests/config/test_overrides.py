@@ -24,7 +24,8 @@ from core.config.overrides import apply_overrides, format_path, parse_override, 
         ("name=a: b #c", ("name",), "a: b #c"),
         ("shards=*.bin", ("shards",), "*.bin"),
         ("a=b=c", ("a",), "b=c"),
-        ("val.my-set=x", ("val", "my-set"), "x"),
+        ("val_shards.my-set=x", ("val_shards", "my-set"), "x"),
+        ("optimizers.Muon.weight-decay=0", ("optimizers", "Muon", "weight_decay"), "0"),
     ],
 )
 def test_the_grammar(typed: str, path: tuple[Any, ...], value: Any) -> None:

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.data.dataset import Dataset, read_dataset
+from core.data.dataset import STAGING, Dataset, read_dataset
 from core.data.documents import FileSource, TextSource
 from core.data.errors import ShardError
-from core.data.folder import STAGING
 from core.data.prepare import PrepareOptions, Progress, dataset_name, prepare
 from core.data.shards import open_shard
 from core.data.tokenizers import ByteTokenizer, load_tokenizer
@@ -93,6 +92,8 @@ def test_dataset_json_says_what_is_there(tmp_path: Path) -> None:
         "eot_token_id": 256,
         "fingerprint": BYTES.fingerprint(),
         "file": None,
+        "pattern": None,
+        "special_tokens": None,
     }
     assert sum(split["documents"] for split in data["splits"].values()) == 3
     assert not (tmp_path / STAGING).exists()
