@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +58,69 @@ def test_shipped_configs_check_the_vocabulary_of_their_shards(workspace: Path, d
     assert (
         "error: model_specs/tiny.yml:6: vocab_size 300 is smaller than the tokenizer of the shards, 'gpt2'" in ran.err
     )
+
+
+def test_what_cannot_be_printed_is_one_line(workspace: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "daisy_tui", "config", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device\n"
+
+
+def test_a_reader_that_leaves_early_is_no_failure(workspace: Path) -> None:
+    command = f"{sys.executable} -m daisy_tui config schema | head -c 10; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("0\n")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["config", "show", "x" * 300],
+        ["config", "show", "~nobody-here/x"],
+        ["config", "show", "demo", "model_spec=" + "x" * 300],
+        ["config", "show", "demo", "train_shards=~nobody-here/*.bin", "--strict"],
+        ["config", "show", "demo", "seed=" + "9" * 5000],
+        ["config", "show", "demo", "-n", "9" * 4000],
+        ["config", "show", "demo", "a\nb=3"],
+        ["config", "show", "demo", "tags[0]=x", "tags=[]", "tags[0]=x"],
+        ["data", "prepare", "x" * 300, "--out", "d"],
+        ["data", "prepare", ".", "--out", ""],
+        ["data", "preview", ".", "--tokens", "9" * 5000 + ":"],
+        ["data", "verify", "x" * 300],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:40],
+)
+def test_no_argument_makes_a_traceback(workspace: Path, daisy: Any, arguments: list[str]) -> None:
+    ran = daisy(*arguments)
+    assert ran.code in (1, 2)
+    assert "Traceback" not in ran.err
+    assert ran.err.count("error: ") >= 1
+    assert all(line.startswith(("error: ", "`daisy")) for line in ran.err.splitlines())
+
+
+def test_lengths_without_a_common_divisor_are_answered_at_once(workspace: Path, daisy: Any) -> None:
+    ran = daisy(
+        "config",
+        "show",
+        "demo",
+        "val_seq_len=null",
+        "training_sequence_length=1e12",
+        "attention_window_len=1e12",
+        "window_block_size=999999999999",
+    )
+    assert "1000000000000 divides them all" in ran.err
+
+
+def test_names_with_control_characters_do_not_act(workspace: Path, daisy: Any) -> None:
+    (workspace / "configs/evil\x1b[31m.yml").write_text("model_spec: 'a\x1b'\n")
+    for command in ([], ["config", "list"], ["data", "demo", "--out", "d\x1b[31m"]):
+        ran = daisy(*command)
+        assert "\x1b" not in ran.out + ran.err

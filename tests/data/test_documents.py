@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,66 @@ def test_standard_input_is_read_alone(tmp_path: Path) -> None:
         FileSource(["-", str(tmp_path)])
     with pytest.raises(ShardError, match="parquet cannot be read from standard input"):
         FileSource(["-"], kind="parquet")
+
+
+@pytest.mark.parametrize(
+    "text", ["中文。\n" * 400, ". , ; " * 300, "a\r\nb" * 300, "。\u3000字\n" * 300], ids=["zh", "dots", "crlf", "wide"]
+)
+@pytest.mark.parametrize("tokenizer", [GPT2, DEMO], ids=lambda t: t.name)
+def test_long_texts_of_every_kind_have_the_tokens_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, text: str
+) -> None:
+    monkeypatch.setattr(documents, "_BLOCK", 100)
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    pieces = _pieces(tmp_path / "a.txt")
+    tokens = np.concatenate([tokenizer.encode(piece.text) for piece in pieces])
+    assert tokens.tolist() == tokenizer.encode(text).tolist()
+
+
+def test_text_without_a_place_to_cut_is_cut_between_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_BLOCK", 64)
+    monkeypatch.setattr(documents, "_LONGEST_PIECE", 256)
+    text = "🙂中é" * 500
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    pieces = _pieces(tmp_path / "a.txt")
+    assert "".join(piece.text for piece in pieces) == text
+    assert max(piece.size for piece in pieces) < 256 + 64
+    for index, piece in enumerate(pieces):
+        assert _pieces(tmp_path / "a.txt", start=piece.after) == pieces[index + 1 :]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("one")
+
+    def walk(folder: Path, onerror: Any) -> Any:
+        onerror(PermissionError(13, "Permission denied", f"{folder}/secret"))
+
+    monkeypatch.setattr(documents.os, "walk", walk)
+    with pytest.raises(ShardError, match="secret: cannot be listed: Permission denied"):
+        _pieces(tmp_path)
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f.txt")
+    with pytest.raises(ShardError, match="not a regular file; give `-`"):
+        _pieces(tmp_path / "f.txt")
+
+
+def test_undecodable_bytes_in_parquet_are_named_or_replaced(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    raw = pyarrow.array([b"good", b"bad \xff"], pyarrow.binary()).view(pyarrow.utf8())
+    parquet.write_table(pyarrow.table({"text": raw}), tmp_path / "a.parquet")
+    with pytest.raises(ShardError, match=r"row 2: byte 4 \(0xff\) is not UTF-8"):
+        _pieces(tmp_path)
+    assert _documents(_pieces(tmp_path, errors="replace")) == ["good", "bad \ufffd"]
+
+
+def test_progress_through_a_parquet_file_follows_its_rows(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "a.parquet", ["x" * 100] * 10)
+    source = FileSource([str(tmp_path)])
+    done = [source.bytes_before(piece.after) for piece in source.pieces(Position())]
+    assert done == sorted(done)
+    assert len(set(done)) == 10
+    assert done[-1] == source.total_bytes

@@ -1,4 +1,5 @@
 import json
+import re
 import resource
 import shutil
 import signal
@@ -440,3 +441,84 @@ def test_memory_stays_flat_however_long_one_document_is(tmp_path: Path) -> None:
 )
 def test_a_dataset_is_named_after_its_folder(folder: str, name: str) -> None:
     assert dataset_name(Path(folder)) == name
+
+
+def test_a_kill_at_any_step_on_the_file_system_is_followed_up_whole() -> None:
+    program = [sys.executable, Path(__file__).with_name("crash_fuzz.py")]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    lines = done.stdout.splitlines()
+    assert len(lines) == 8
+    for line in lines:
+        assert re.fullmatch(r"[a-z ,]+: [3-9]\d kills", line), line
+
+
+def test_text_that_changes_while_it_is_read_is_no_dataset(tmp_path: Path) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"text": "one"}\n{"text": "two"}\n')
+
+    def grow(progress: Progress) -> None:
+        source.write_text('{"text": "one"}\n{"text": "two"}\n{"text": "three"}\n')
+
+    with pytest.raises(ShardError, match="was changed while it was read"):
+        prepare(FileSource([str(source)]), BYTES, tmp_path / "out", PrepareOptions("x"), report=grow)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", "3", '"x"', '{"plan": null, "moving": 5}', '{"moving": [1]}', "[" * 100_000]
+)
+def test_a_damaged_state_is_one_line_and_can_be_overwritten(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".preparing").mkdir()
+    (tmp_path / ".preparing/progress.json").write_text(content)
+    with pytest.raises(ShardError, match=r"progress.json: damaged: .*delete .* to start over, or use --overwrite"):
+        _prepare(tmp_path, ["one", "two"])
+    _prepare(tmp_path, ["one", "two"], overwrite=True)
+    assert not (tmp_path / ".preparing").exists()
+
+
+def test_a_tokenizer_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    from core.data.tokenizers import demo_tokenizer
+
+    (tmp_path / "tokenizer.tiktoken").write_bytes(b"somebody's")
+    with pytest.raises(ShardError, match=r"tokenizer.tiktoken: another tokenizer is already there"):
+        prepare(TextSource("t", ["one", "two"]), demo_tokenizer(), tmp_path, PrepareOptions("x"))
+    assert (tmp_path / "tokenizer.tiktoken").read_bytes() == b"somebody's"
+
+
+def test_an_encoding_of_tiktokens_travels_with_its_pattern(tmp_path: Path) -> None:
+    from core.data.dataset import dataset_tokenizer
+    from core.data.tokenizers import BpeTokenizer, demo_tokenizer
+
+    ranks = {demo_tokenizer().token_bytes(i): i for i in range(4095)}
+    gaps = {"<|endoftext|>": 5000, "<|fim|>": 5003}
+    tokenizer = BpeTokenizer.from_ranks("cl100k_base", ranks, r"\p{N}|[^\p{N}]+", gaps)
+    dataset = prepare(TextSource("t", ["one 123", "two"]), tokenizer, tmp_path, PrepareOptions("x")).dataset
+    again = dataset_tokenizer(tmp_path, read_dataset(tmp_path).tokenizer)  # type: ignore[union-attr]
+    assert again.fingerprint() == tokenizer.fingerprint() == dataset.tokenizer.fingerprint
+    assert again.encode("a 12").tolist() == tokenizer.encode("a 12").tolist()
+    assert (again.eot_token_id, again.token_bytes(5001)) == (5000, b"")
+
+
+def test_the_demo_of_another_version_is_replaced_and_nobody_elses_data(tmp_path: Path) -> None:
+    from core.data.demo import demo_documents, prepare_demo
+    from core.data.tokenizers import demo_tokenizer
+
+    older = TextSource("austen.txt", demo_documents()[:20])
+    prepare(older, demo_tokenizer(), tmp_path / "demo", PrepareOptions("demo", val_fraction=0.1))
+    assert prepare_demo(tmp_path / "demo").dataset.splits["train"].documents > 200
+    prepare(TextSource("mine.txt", ["one", "two"]), BYTES, tmp_path / "mine", PrepareOptions("demo"))
+    with pytest.raises(ShardError, match="already holds the dataset 'demo' of other input"):
+        prepare_demo(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    "text", ["字。\n" * 3_000_000, "x" * 30_000_000, "\n" * 30_000_000 + "x"], ids=["prose", "x", "blank"]
+)
+def test_memory_stays_flat_without_letters_before_blanks(tmp_path: Path, text: str) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text(text)
+    command = [sys.executable, "-c", MEMORY, str(source), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert int(done.stdout) < 450
+    tokens = np.concatenate([open_shard(path) for path in sorted((tmp_path / "out").glob("*.bin"))])
+    assert bytes(tokens[1:].astype(np.uint8)) == source.read_bytes()

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,55 @@ def test_what_is_not_there_is_named(dataset: Path) -> None:
 
 def test_the_header_is_a_kilobyte_as_documented(dataset: Path) -> None:
     assert (dataset / "x_train_000000.bin").stat().st_size == HEADER_BYTES + 2 * 9
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (("splits", "train", "tokens"), None),
+        (("tokenizer", "vocab_size"), "x"),
+        (("tokenizer", "file"), -1),
+        (("tokenizer", "name"), []),
+        (("tokenizer", "eot_token_id"), []),
+        (("splits", "train", "shards"), [{"file": None}]),
+        (("tokenizer", "file"), "../tokenizer.tiktoken"),
+    ],
+)
+def test_a_dataset_json_of_the_wrong_shape_is_one_line(dataset: Path, key: tuple[str, ...], value: object) -> None:
+    data = json.loads((dataset / "dataset.json").read_text())
+    holder = data
+    for part in key[:-1]:
+        holder = holder[part]
+    holder[key[-1]] = value
+    (dataset / "dataset.json").write_text(json.dumps(data))
+    for read in (verify, preview):
+        with pytest.raises(ShardError, match=r"dataset.json: damaged: ") as caught:
+            read(dataset)  # type: ignore[operator]
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_document_is_shown_whole_however_many_shards_it_spans(tmp_path: Path) -> None:
+    texts = ["a" * 31, "b" * 2, "c" * 25]
+    prepare(TextSource("t", texts), ByteTokenizer(), tmp_path, PrepareOptions("x", val_fraction=0, shard_tokens=10))
+    for number, text in enumerate(texts):
+        shown = preview(tmp_path, document=number)
+        assert b"".join(view.data for view in shown.tokens[1:]).decode() == text
+        assert not shown.continues
+    assert preview(tmp_path, document=0, start=12, stop=14).tokens[0].position == 12
+
+
+def test_a_broken_link_and_a_pipe_are_named_and_not_waited_for(dataset: Path) -> None:
+    (dataset / "x_train_000001.bin").unlink()
+    (dataset / "x_train_000001.bin").symlink_to("nowhere")
+    with pytest.raises(ShardError, match=r"x_train_000001.bin: listed in dataset.json, but missing"):
+        verify(dataset)
+    (dataset / "dataset.json").unlink()
+    assert any("x_train_000001.bin: cannot be read" in problem for problem in verify(dataset).problems)
+    os.mkfifo(dataset / "y_train_000000.bin")
+    assert any("y_train_000000.bin: not a regular file" in problem for problem in verify(dataset).problems)
+
+
+def test_shards_without_any_end_of_text_are_not_called_sound(tmp_path: Path) -> None:
+    for number in range(2):
+        write_shard(tmp_path / f"x_train_{number:06d}.bin", np.arange(50), 50257)
+    assert any("train has no end-of-text (50256)" in problem for problem in verify(tmp_path).problems)
