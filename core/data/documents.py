@@ -30,7 +30,7 @@ _BLOCK = 1 << 20
 _CUT_SEARCH = 1 << 16
 # A text without any place to cut is cut here after all, between characters: memory stays flat, at the
 # price of one token boundary that the whole text might not have.
-_LONGEST_PIECE = 1 << 24
+_LONGEST_PIECE = 1 << 22
 _PARQUET_ROWS = 1024
 
 
