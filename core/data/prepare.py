@@ -8,18 +8,13 @@ of workers. Rejected: processes, which spend on copying text what they gain.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -36,14 +31,14 @@ from core.data.dataset import (
 )
 from core.data.documents import DocumentSource, Piece, Position
 from core.data.errors import DataUsageError, ShardError
-from core.data.files import read_json, sync_folder, write_atomic, write_failure
+from core.data.files import sync_folder, write_atomic, write_failure
 from core.data.shards import MAX_SHARD_TOKENS, Tokens, version_for
 from core.data.split_writer import PARTIAL, SplitWriter
+from core.data.staging import hold_staging, load_state
+from core.data.tokenise import tokenised
 from core.data.tokenizers import RANKS_FILE, Tokenizer
 from core.errors import StoppedError
 
-# Text handed to one thread at a time: large against the cost of a task, small against memory.
-_TASK_BYTES = 1 << 18
 # Tokens between two savings of the position: a kill costs at most the work on these.
 SAVE_EVERY_TOKENS = 1 << 24
 
@@ -112,7 +107,7 @@ def prepare(
         return Prepared(_same_dataset(out, present, plan), already=True)  # nothing is written, not even a lock
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with _lock(out) as staging:
+        with hold_staging(out) as staging:
             present = _present(out)
             if present is not None and not options.overwrite:
                 return Prepared(_same_dataset(out, present, plan), already=True)
@@ -140,34 +135,6 @@ def _plan(source: DocumentSource, tokenizer: Tokenizer, options: PrepareOptions)
     }
 
 
-@contextmanager
-def _lock(out: Path) -> Iterator[Path]:
-    """The staging folder, held by this process alone, and removed unless it can be taken up again."""
-    staging = out / STAGING
-    busy = ShardError(f"{out}: another preparation is writing there; wait for it, or use another --out")
-    staging.mkdir(exist_ok=True)
-    with (staging / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise busy from error
-        if not _is_ours(file, staging):
-            raise busy  # its last holder removed it between our open and our lock
-        try:
-            yield staging
-        finally:
-            if _is_ours(file, staging) and not (staging / STATE_FILE).exists():
-                shutil.rmtree(staging)
-
-
-def _is_ours(file: IO[str], staging: Path) -> bool:
-    """Whether the open lock is still the one that stands in the folder."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), (staging / "lock").stat())
-    except FileNotFoundError:
-        return False
-
-
 def _present(out: Path) -> Dataset | None:
     """The dataset in the folder; one that is still on its way there is none yet."""
     if not (out / DATASET_FILE).exists():
@@ -186,7 +153,7 @@ def _same_dataset(out: Path, present: Dataset, plan: dict[str, Any]) -> Dataset:
             "use --overwrite to replace it, or another --out"
         )
     _check_files(out, present, "use --overwrite to prepare the dataset again")
-    state = _load_state(out / STAGING)
+    state = load_state(out / STAGING)
     if state is not None and _compatible(state.plan, plan):
         (out / STAGING / STATE_FILE).unlink()  # an --overwrite that was stopped, and is not asked for any more
     return present
@@ -221,13 +188,6 @@ def _compatible(saved: Any, plan: dict[str, Any]) -> bool:
     if isinstance(saved, dict) and isinstance(saved.get("input"), dict) and saved["input"].get("errors") == "strict":
         return plan["input"] is not None and relaxed(saved) == relaxed(plan)
     return bool(saved == plan)
-
-
-def _load_state(staging: Path, advice: str = "delete {} to start over") -> PreparationState | None:
-    try:
-        return read_json(staging / STATE_FILE, PreparationState)
-    except ShardError as error:
-        raise ShardError(f"{error}; {advice.format(staging)}") from error
 
 
 class _Work:
@@ -273,7 +233,7 @@ class _Work:
         if self.moving is not None:
             return
         saved_at = self.tokens
-        for piece, tokens in _tokenised(self.source.pieces(self.position), self.tokenizer, self.options.workers):
+        for piece, tokens in tokenised(self.source.pieces(self.position), self.tokenizer, self.options.workers):
             self._write(piece, tokens)
             if self.tokens - saved_at >= save_every_tokens:
                 self._save()
@@ -342,7 +302,7 @@ class _Work:
         """What an earlier run of the same plan saved. Anything else is dropped with --overwrite only."""
         out = self.staging.parent
         try:
-            state = _load_state(self.staging, "delete {} to start over, or use --overwrite")
+            state = load_state(self.staging, "delete {} to start over, or use --overwrite")
         except ShardError:
             if not self.options.overwrite:
                 raise
@@ -403,37 +363,3 @@ def _move_into_place(work: _Work, out: Path) -> Dataset:
     sync_folder(out)
     shutil.rmtree(staging)
     return dataset
-
-
-def _tokenised(pieces: Iterator[Piece], tokenizer: Tokenizer, workers: int) -> Iterator[tuple[Piece, Tokens]]:
-    """Every piece with its tokens, in order; at most two tasks a worker are under way or waiting."""
-
-    def encode(batch: list[Piece]) -> list[Tokens]:
-        return [tokenizer.encode(piece.text) for piece in batch]
-
-    waiting: deque[tuple[list[Piece], Future[list[Tokens]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="tokenise") as pool:
-        try:
-            for batch in _batches(pieces):
-                waiting.append((batch, pool.submit(encode, batch)))
-                if len(waiting) >= 2 * workers:
-                    done, future = waiting.popleft()
-                    yield from zip(done, future.result(), strict=True)
-            while waiting:
-                done, future = waiting.popleft()
-                yield from zip(done, future.result(), strict=True)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    batch: list[Piece] = []
-    size = 0
-    for piece in pieces:
-        batch.append(piece)
-        size += piece.size
-        if size >= _TASK_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -75,7 +75,7 @@ def test_shards_are_full_but_the_last_and_hold_the_same_stream(tmp_path: Path, s
 
 
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.data.prepare._TASK_BYTES", 64)
+    monkeypatch.setattr("core.data.tokenise._TASK_BYTES", 64)
     texts = [f"document {n} " * (n % 7 + 1) for n in range(200)]
     results = []
     for workers in (1, 2, 5):
