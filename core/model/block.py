@@ -57,8 +57,7 @@ class Attention(nn.Module):
         else:
             y = _cached_attention(q, k, v, cache, context.position)
         merged: Tensor = y.transpose(1, 2).reshape(batch, time, -1)
-        projected: Tensor = merged @ weight[3]
-        return projected
+        return merged @ weight[3]
 
 
 class Block(nn.Module):
@@ -73,7 +72,8 @@ class Block(nn.Module):
         self, x: Tensor, context: Context, window: int, value_extra: Tensor | None, cache: LayerCache | None
     ) -> Tensor:
         x = x + self.attention(norm(x), context, window, value_extra, cache)
-        return x + self.feedforward(norm(x))
+        x = x + self.feedforward(norm(x))
+        return x
 
 
 def _cached_attention(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, position: int) -> Tensor:
