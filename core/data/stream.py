@@ -48,9 +48,8 @@ class TokenStream:
         self._shuffle = shuffle
         self._counts = [max(0, (len(tokens) - 1) // length) for tokens in self._shards]
         if not sum(self._counts[begin_shard:]):
-            raise ShardError(
-                f"{', '.join(map(str, shards)) or 'no shards'}: not one sequence of {length} tokens and its last target"
-            )
+            named = ", ".join(map(str, shards)) or "no shards"
+            raise ShardError(f"{named}: not one sequence of {length} tokens and its last target")
 
     @property
     def sequences_per_epoch(self) -> int:
@@ -95,7 +94,8 @@ def document_ids(sequences: Batch, eot_token_id: int) -> Batch:
 
     A document begins at its end-of-text token, which preparing puts before it.
     """
-    return (sequences[:, :-1] == eot_token_id).cumsum(axis=1)
+    ids: Batch = (sequences[:, :-1] == eot_token_id).cumsum(axis=1)
+    return ids
 
 
 class Prefetch:

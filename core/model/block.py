@@ -72,8 +72,8 @@ class Block(nn.Module):
         self, x: Tensor, context: Context, window: int, value_extra: Tensor | None, cache: LayerCache | None
     ) -> Tensor:
         x = x + self.attention(norm(x), context, window, value_extra, cache)
-        x = x + self.feedforward(norm(x))
-        return x
+        change: Tensor = self.feedforward(norm(x))
+        return x + change
 
 
 def _cached_attention(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, position: int) -> Tensor:
