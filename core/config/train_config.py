@@ -82,6 +82,12 @@ class Muon(Settings):
     weight_decay: Real = field(0.0, group="Optimizers", ge=0)
     """Decoupled weight decay, per unit of learning rate."""
 
+    cautious: Flag = field(False, group="Optimizers")
+    """Decay a weight only where the update moves it towards zero as well (Chen et al. 2025)."""
+
+    coefficients: Literal["polar_express", "newton_schulz"] = field("polar_express", group="Optimizers")
+    """The polynomials that orthogonalise: Polar Express (Amsel et al. 2025) or Muon's first quintic."""
+
     schedule: Literal["shared", "constant"] = field("constant", group="Optimizers")
     """`shared` follows learning_rate_schedule; `constant` keeps the peak rate, as the README has Muon."""
 
