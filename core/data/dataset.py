@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from core.data.documents import Position
 from core.data.errors import ShardError
-from core.data.files import read_json, write_atomic
+from core.data.files import read_json
 from core.data.tokenizers import RANKS_FILE, Tokenizer, load_ranks, load_tokenizer
+from core.files import write_atomic
 
 DATASET_FILE = "dataset.json"
 # Where a preparation works until it is whole, and what says how far it came.

@@ -1,9 +1,8 @@
-"""Small files that are either whole or absent, and failed writes said in words."""
+"""JSON files read through their types, and failed writes said in words."""
 
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,29 +29,6 @@ def read_json(path: Path, kind: type[T]) -> T | None:
         raise ShardError(f"{path}: damaged: {place + ': ' if place else ''}{first['msg']}") from error
     except OSError as error:
         raise ShardError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write under a temporary name, fsync, rename: a reader sees the old file or the new, never half."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_failure(error: OSError, folder: Path, kept: str) -> ShardError:

@@ -31,13 +31,14 @@ from core.data.dataset import (
 )
 from core.data.documents import DocumentSource, Piece, Position
 from core.data.errors import DataUsageError, ShardError
-from core.data.files import sync_folder, write_atomic, write_failure
+from core.data.files import write_failure
 from core.data.shards import MAX_SHARD_TOKENS, Tokens, version_for
 from core.data.split_writer import PARTIAL, SplitWriter
 from core.data.staging import hold_staging, load_state
 from core.data.tokenise import tokenised
 from core.data.tokenizers import RANKS_FILE, Tokenizer
 from core.errors import StoppedError
+from core.files import sync_folder, write_atomic
 
 # Tokens between two savings of the position: a kill costs at most the work on these.
 SAVE_EVERY_TOKENS = 1 << 24

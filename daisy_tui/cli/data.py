@@ -13,11 +13,12 @@ import click
 from core.data.demo import DEMO_FOLDER, prepare_demo
 from core.data.documents import Errors, FileSource, Format, Position
 from core.data.errors import DataUsageError, ShardError
-from core.data.files import write_atomic, write_failure
+from core.data.files import write_failure
 from core.data.prepare import Prepared, PrepareOptions, Progress, dataset_name, prepare
 from core.data.preview import Preview, TokenView, preview
 from core.data.tokenizers import RANKS_FILE, load_tokenizer, train_bpe
 from core.data.verify import PERCENTILES, Report, verify
+from core.files import write_atomic
 from daisy_tui.cli.progress import Update, progress, stop_requests, tokens_detail
 from daisy_tui.cli.text import echo, plural, printable, size, table
 

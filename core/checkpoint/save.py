@@ -1,0 +1,124 @@
+"""Save and load a checkpoint's tensors. A save is a folder of its own until one rename makes it a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.checkpoint.format import (
+    MANIFEST_FILE,
+    META_FILE,
+    MODEL_FILE,
+    CheckpointError,
+    check,
+    make_manifest,
+    state_file,
+)
+from core.files import sync_folder, write_atomic
+
+_PARTIAL = ".partial"
+
+
+class Saving:
+    """One checkpoint being written: each rank writes its state, one rank the rest, and one rank commits.
+
+    What a killed save leaves behind has a name of its own and no manifest; the next save of the same step
+    begins anew, and nothing else ever reads it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.staging = path.with_name(f".{path.name}{_PARTIAL}")
+
+    def begin(self) -> None:
+        """Make the staging folder, empty. One rank does this before the others write."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self.staging.mkdir(parents=True)
+
+    def write_model(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write the weights as they are given: fp32 masters."""
+        self._write(MODEL_FILE, tensors)
+
+    def write_state(self, rank: int, tensors: Mapping[str, Tensor]) -> None:
+        """Write one rank's optimizer and random state."""
+        self._write(state_file(rank), tensors)
+
+    def commit(self, meta: dict[str, Any]) -> Path:
+        """Write meta data and manifest, and make it a checkpoint by one rename. Returns its path."""
+        write_atomic(self.staging / META_FILE, (json.dumps(meta, indent=2) + "\n").encode())
+        manifest = make_manifest(self.staging)
+        write_atomic(self.staging / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode())
+        if self.path.exists():
+            shutil.rmtree(self.path)  # the same step, saved again
+        self.staging.rename(self.path)
+        sync_folder(self.path.parent)
+        return self.path
+
+    def abandon(self) -> None:
+        """Remove what a failed save has written."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        path = self.staging / name
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def point_link(link: Path, target: Path) -> None:
+    """Make `link` (`latest`, `best`) a relative link to a checkpoint beside it, in one step."""
+    temporary = link.with_name(f".{link.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name)
+    temporary.replace(link)
+
+
+def load_tensors(folder: Path, name: str = MODEL_FILE, *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """The tensors of one file of a complete checkpoint. Raises CheckpointError where it is damaged."""
+    check(folder)
+    path = folder / name
+    if not path.is_file():
+        raise CheckpointError(f"{path}: this checkpoint has no such file")
+    try:
+        tensors: dict[str, Tensor] = load_file(path, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    return tensors
+
+
+def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The state of optimizers as named tensors: `<optimizer>.<parameter>.<key>`. Rates come from the schedule."""
+    return {
+        f"{index}.{parameter}.{key}": value
+        for index, optimizer in enumerate(optimizers)
+        for parameter, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizers(optimizers: list[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Put saved state back. Raises CheckpointError where it is that of other optimizers."""
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
+    for name, tensor in tensors.items():
+        index, parameter, key = name.split(".")
+        if int(index) >= len(states):
+            raise CheckpointError("the saved optimizer state is that of more optimizers than the config has")
+        states[int(index)].setdefault(int(parameter), {})[key] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        current = optimizer.state_dict()
+        known = {number for group in current["param_groups"] for number in group["params"]}
+        if not set(state) <= known:
+            raise CheckpointError("the saved optimizer state is that of other parameters than the model has")
+        optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
