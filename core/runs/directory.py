@@ -1,0 +1,93 @@
+"""The run directory: the truth about a run. Names of its files, and the appending of its records.
+
+    runs/<YYYYMMDD-HHMMSS>-<name>/
+        config.yaml    the composed config, complete      run.json      id, argv, host, versions, parent
+        metrics.jsonl  one object a log point             events.jsonl  started, eval, checkpoint, ...
+        checkpoints/   step_<n>/, links latest and best
+
+Readers skip a torn last line: a record that was being appended when the machine died is no record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.config.train_config import TrainConfig
+from core.errors import DaisyError
+from core.files import write_atomic
+
+
+class RunError(DaisyError):
+    """A run that cannot be made, found or continued, and what would work."""
+
+
+class RunDirectory:
+    """One run by its directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.run = path / "run.json"
+        self.metrics = path / "metrics.jsonl"
+        self.events = path / "events.jsonl"
+        self.checkpoints = path / "checkpoints"
+
+    def append(self, path: Path, record: dict[str, Any]) -> None:
+        """Append one record to `metrics` or `events`, in one write."""
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+
+
+def create_run(root: Path, name: str, config: TrainConfig, facts: dict[str, Any], now: datetime) -> RunDirectory:
+    """Make `root/<time>-<name>` with its config and `run.json`. `facts` are what run.json holds beside the id."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run"
+    base = f"{now:%Y%m%d-%H%M%S}-{safe}"
+    for number in range(1, 1000):
+        run = RunDirectory(root / (base if number == 1 else f"{base}-{number}"))
+        try:
+            run.path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"{run.path}: cannot be made: {error.strerror}") from error
+        # The config stands for itself: the spec it came from may change or go.
+        values = {**config.model_dump(), "model_spec": None}
+        write_atomic(run.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
+        write_atomic(run.run, (json.dumps({"id": run.path.name, "name": safe, **facts}, indent=2) + "\n").encode())
+        return run
+    raise RunError(f"{root / base}: a thousand runs of this name began in this second")
+
+
+def find_run(root: Path, name: str) -> RunDirectory:
+    """A run by path, id, name, unique prefix, or `latest`. Raises RunError listing what there is."""
+    given = Path(name)
+    if (given / "config.yaml").is_file():
+        return RunDirectory(given)
+    runs = sorted(path.parent for path in root.glob("*/config.yaml"))
+    if name == "latest" and runs:
+        return RunDirectory(runs[-1])
+    exact = [run for run in runs if name in (run.name, run.name[16:])]
+    found = exact[-1:] or [run for run in runs if run.name.startswith(name) or run.name[16:].startswith(name)]
+    if len(found) == 1:
+        return RunDirectory(found[0])
+    names = ", ".join(run.name for run in (found or runs)[-8:]) or "none"
+    what = "names several runs" if found else "names no run"
+    raise RunError(f"'{name}' {what} in {root}; there are: {names}")
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a .jsonl file, without a torn last line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    for line in lines:
+        if line.endswith("\n"):
+            yield json.loads(line)

@@ -1,0 +1,94 @@
+"""One rank of a run: `torchrun … -m core.training.main --run-dir DIR`.
+
+Reads the run's config, joins the other ranks, and trains. Exit code 0: finished; 3: stopped on request, after
+a checkpoint; 1: failed, with one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from core.checkpoint.save import load_tensors
+from core.config.compose import compose
+from core.data.dataset import dataset_tokenizer
+from core.data.stream import TokenStream
+from core.data.survey import survey
+from core.errors import DaisyError
+from core.runs.directory import RunDirectory
+from core.training.distributed import Ranks, join_ranks, leave_ranks
+from core.training.trainer import Trainer, TrainingError
+
+EXIT_STOPPED = 3
+
+
+def main() -> int:
+    """Train one rank; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--resume", action="store_true", help="go on from the last complete checkpoint")
+    arguments = parser.parse_args()
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: asked.append(received))
+    ranks = join_ranks()
+    try:
+        trainer = build_trainer(RunDirectory(arguments.run_dir), ranks, asked)
+        if arguments.resume and not trainer.resume():
+            raise TrainingError(f"{arguments.run_dir}: has no complete checkpoint to go on from")
+        return EXIT_STOPPED if trainer.fit() == "stopped" else 0
+    except DaisyError as error:
+        if ranks.first:
+            sys.stderr.write("".join(f"error: {line}\n" for line in error.lines))
+        return error.exit_code
+    finally:
+        leave_ranks()
+
+
+def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:
+    """The trainer of a run directory. `asked` receives the signals that ask to stop."""
+    composed = compose(run.config, world_size=ranks.world_size)
+    config, found = composed.config, survey(composed)
+    if found.missing:
+        raise TrainingError(*(problem.message for problem in found.missing))
+    assert found.tokenizer is not None
+    assert found.tokenizer_folder is not None
+    tokenizer = dataset_tokenizer(found.tokenizer_folder, found.tokenizer)
+    ordinary = (i for i in range(tokenizer.vocab_size) if i != tokenizer.eot_token_id)
+    token_bytes = torch.zeros(config.vocab_size, dtype=torch.int64)
+    for token in ordinary:
+        token_bytes[token] = len(tokenizer.token_bytes(token))
+    length = config.validation_sequence_length
+    validation = {n: TokenStream([s.path for s in shards], length, shuffle=False) for n, shards in found.val.items()}
+    stream = TokenStream(
+        [shard.path for shard in found.train],
+        config.training_sequence_length,
+        seed=config.seed,
+        begin_shard=config.begin_shard,
+    )
+    trainer = Trainer(
+        config,
+        run,
+        stream,
+        validation,
+        token_bytes,
+        ranks,
+        stop=lambda: bool(asked),
+        log=_say if ranks.first else lambda line: None,
+    )
+    if config.init_checkpoint is not None:
+        trainer.warm_start(load_tensors(Path(config.init_checkpoint)))
+    return trainer
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""Runs end to end on tiny models: exact resume, ranks, stopping, and what is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.checkpoint.format import complete_checkpoints
+from core.checkpoint.save import load_tensors
+from core.config.compose import compose
+from core.data.documents import TextSource
+from core.data.prepare import PrepareOptions, prepare
+from core.data.tokenizers import ByteTokenizer
+from core.runs.directory import RunDirectory, create_run, find_run, read_records
+from core.training.distributed import Ranks
+from core.training.main import build_trainer
+from core.training.trainer import Trainer, TrainingError
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """\
+num_layers: 3
+num_heads: 2
+head_dim: 8
+model_dim: 16
+vocab_size: 257
+eos_token_id: 256
+max_seq_len: 128
+attention_window_len: 32
+depth_skips: true
+train_shards: data/x_train_*.bin
+val_shards: data/x_val_*.bin
+training_sequence_length: 64
+window_block_size: 16
+batch_tokens: 256
+target_tokens: 5120
+tot_val_tokens: 256
+checkpoint_per_n_tokens: 1024
+val_loss_every_tokens: 2048
+log_every_steps: 5
+"""
+ALONE = Ranks(0, 1, torch.device("cpu"))
+MakeTrainer = Callable[..., Trainer]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with 3,000 bytes of text in shards, so that a run wraps around its epoch."""
+    monkeypatch.chdir(tmp_path)
+    texts = [f"the quick brown fox number {n} jumps over the lazy dog {n * n}. " * 3 for n in range(18)]
+    prepare(TextSource("t", texts), ByteTokenizer(), tmp_path / "data", PrepareOptions("x", val_fraction=0.15))
+    (tmp_path / "tiny.yml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def make(folder: Path) -> MakeTrainer:
+    def run(name: str, *overrides: str, asked: list[int] | None = None) -> Trainer:
+        config = compose("tiny.yml", overrides).config
+        directory = create_run(Path("runs"), name, config, {}, datetime(2026, 1, 1))
+        return build_trainer(directory, ALONE, asked if asked is not None else [])
+
+    return run
+
+
+def _weights(run: RunDirectory) -> dict[str, Tensor]:
+    return load_tensors(list(complete_checkpoints(run.checkpoints))[-1])
+
+
+def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_learns_and_writes_what_happened(make: MakeTrainer) -> None:
+    trainer = make("a")
+    assert trainer.fit() == "finished"
+    assert (trainer.state.step, trainer.state.tokens) == (20, 5120)
+    records = list(read_records(trainer.run.metrics))
+    losses = [record["train_loss"] for record in records if "train_loss" in record]
+    assert [record["step"] for record in records if "train_loss" in record] == [1, 5, 10, 15, 20]
+    assert losses[0] == pytest.approx(torch.tensor(257.0).log().item(), abs=1e-3)
+    assert losses[-1] < losses[0] - 0.3
+    scores = [record["val"]["val"] for record in records if "val" in record]
+    assert len(scores) == 3  # at 2,048, at 4,096, and at the end
+    assert scores[-1]["bpb"] == pytest.approx(scores[-1]["loss"] / torch.tensor(2.0).log().item(), rel=0.02)
+    events = [record["event"] for record in read_records(trainer.run.events)]
+    assert events == ["started", *["checkpoint"] * 5, "finished"]
+    assert (trainer.run.checkpoints / "latest").resolve().name == "step_000000020"
+
+
+@pytest.mark.parametrize("stop_after", [4, 7, 13, 19])
+def test_n_plus_m_steps_are_n_then_m_bit_for_bit(make: MakeTrainer, stop_after: int) -> None:
+    whole = make("whole")
+    whole.fit()
+    assert whole.stream.position(whole.state.cursor)[0] > 0, "the run never wrapped around its epoch"
+    asked: list[int] = []
+    first = make("cut", asked=asked)
+    after_step = first._after_step
+    first._after_step = lambda *a: (after_step(*a), asked.append(1) if first.state.step == stop_after else None)  # type: ignore[method-assign, assignment, misc, func-returns-value]
+    assert first.fit() == "stopped"
+    assert first.state.step == stop_after
+    second = build_trainer(first.run, ALONE, [])
+    assert second.resume()
+    assert second.state.step == stop_after
+    assert second.fit() == "finished"
+    assert _same(_weights(second.run), _weights(whole.run))
+
+
+def test_a_kill_between_checkpoints_goes_on_from_the_last_one(make: MakeTrainer) -> None:
+    whole = make("whole")
+    whole.fit()
+    first = make("killed")
+    after_step = first._after_step
+
+    def die(*arguments: Any) -> None:
+        after_step(*arguments)
+        if first.state.step == 11:
+            raise KeyboardInterrupt
+
+    first._after_step = die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    second = build_trainer(first.run, ALONE, [])
+    assert second.resume()
+    assert second.state.step == 8
+    second.fit()
+    assert _same(_weights(second.run), _weights(whole.run))
+
+
+def test_changed_shards_refuse_to_resume(make: MakeTrainer, folder: Path) -> None:
+    trainer = make("a", "target_tokens=1024")
+    trainer.fit()
+    texts = [f"something else {n} " * 9 for n in range(18)]
+    options = PrepareOptions("x", val_fraction=0.15, overwrite=True)
+    prepare(TextSource("t", texts), ByteTokenizer(), folder / "data", options)
+    with pytest.raises(TrainingError, match="the training shards are not those that this run read"):
+        build_trainer(trainer.run, ALONE, []).resume()
+
+
+def test_a_warm_start_takes_the_weights_and_begins_anew(make: MakeTrainer) -> None:
+    first = make("first")
+    first.fit()
+    latest = first.run.checkpoints / "latest"
+    second = make("second", f"init_checkpoint={latest}", "target_tokens=512")
+    assert _same({n: p.detach() for n, p in second.model.named_parameters()}, _weights(first.run))
+    assert second.state.step == 0
+    with pytest.raises(TrainingError, match="do not fit this model"):
+        make("third", f"init_checkpoint={latest}", "num_layers=2")
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_what_happened(make: MakeTrainer) -> None:
+    trainer = make("a")
+    after_step = trainer._after_step
+
+    def poison(*arguments: Any) -> None:
+        after_step(*arguments)
+        if trainer.state.step == 9:
+            with torch.no_grad():
+                trainer.model.blocks[1].feedforward.up[0, 0] = float("nan")  # type: ignore[union-attr, index, operator]
+
+    trainer._after_step = poison  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="at step 10: training stopped"):
+        trainer.fit()
+    (event,) = [record for record in read_records(trainer.run.events) if record["event"] == "not_finite"]
+    assert event["cursor"] == 9 * 4
+    assert "blocks.1.feedforward.up" in event["parameters"]
+    assert len(event["sample"]) == 64
+    assert [path.name for path in complete_checkpoints(trainer.run.checkpoints)][-1] == "step_000000008"
+
+
+def test_a_disk_that_is_full_costs_a_checkpoint_and_not_the_run(
+    make: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make("a")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("core.checkpoint.save.write_atomic", full)
+    assert trainer.fit() == "finished"
+    warnings = [record for record in read_records(trainer.run.events) if record["event"] == "warning"]
+    assert len(warnings) == 5
+    assert "No space left on device" in warnings[0]["message"]
+    assert not [path for path in trainer.run.checkpoints.iterdir() if not path.name.startswith(".")]
+
+
+def test_accumulation_and_one_batch_are_one_step(make: MakeTrainer) -> None:
+    # Four sequences accumulated are the mean over all their targets, whatever their order.
+    trainer = make("a", "target_tokens=256")
+    batch = trainer.stream.read(range(4))
+    loss, norm = trainer._step(batch)
+    other = make("b", "target_tokens=256")
+    assert other._step(batch[::-1].copy()) == pytest.approx((loss, norm), rel=1e-5)
+
+
+def _torchrun(folder: Path, run: RunDirectory, world: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
+    command += ["-m", "core.training.main", "--run-dir", str(run.path), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_two_ranks_are_one_and_a_run_goes_on_at_another_number(make: MakeTrainer, folder: Path) -> None:
+    one = make("one")
+    one.fit()
+    config = compose("tiny.yml").config
+    two = create_run(Path("runs"), "two", config, {}, datetime(2026, 1, 1))
+    done = _torchrun(folder, two, 2)
+    assert done.returncode == 0, done.stderr
+    _assert_same_figures(one.run, two)
+    # The same run, taken up by one rank where two left it. Sums in another order move the last bits, and
+    # orthogonalising enlarges them where a gradient has little rank, so figures and not weights are compared.
+    for path in list(complete_checkpoints(two.checkpoints)):
+        if path.name > "step_000000008":
+            shutil.rmtree(path)
+    two.metrics.write_text("".join(f"{json.dumps(r)}\n" for r in read_records(two.metrics) if r["step"] <= 8))
+    again = build_trainer(two, ALONE, [])
+    assert again.resume()
+    assert again.state.step == 8
+    again.fit()
+    _assert_same_figures(one.run, two)
+
+
+def _assert_same_figures(one: RunDirectory, other: RunDirectory) -> None:
+    """Training and validation losses, step by step, to 1 in 10,000."""
+    losses = [[r["train_loss"] for r in read_records(run.metrics) if "train_loss" in r] for run in (one, other)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    scores = [[r["val"]["val"]["loss"] for r in read_records(run.metrics) if "val" in r] for run in (one, other)]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-4)
+
+
+def test_runs_are_found_by_what_people_call_them(folder: Path) -> None:
+    config = compose("tiny.yml").config
+    runs = [
+        create_run(Path("runs"), name, config, {}, datetime(2026, 1, day))
+        for day, name in ((1, "one"), (2, "two"), (3, "other"))
+    ]
+    assert find_run(Path("runs"), "latest").path == runs[2].path
+    assert find_run(Path("runs"), "two").path == runs[1].path
+    assert find_run(Path("runs"), "20260101").path == runs[0].path
+    assert find_run(Path("runs"), str(runs[0].path)).path == runs[0].path
+    for name, said in (("o", "names several runs"), ("nope", "names no run")):
+        with pytest.raises(Exception, match=said):
+            find_run(Path("runs"), name)
+    again = create_run(Path("runs"), "one", config, {}, datetime(2026, 1, 1))
+    assert again.path.name == "20260101-000000-one-2"
+    assert json.loads(again.run.read_text())["id"] == again.path.name
+    assert compose(again.config).config == config.model_copy(update={"model_spec": None})
+
+
+def test_a_torn_last_record_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")] == [1, 2]
