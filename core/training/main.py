@@ -1,7 +1,8 @@
 """One rank of a run: `torchrun … -m core.training.main --run-dir DIR`.
 
-Reads the run's config, joins the other ranks, and trains. Exit code 0: finished; 3: stopped on request, after
-a checkpoint; 1: failed, with one line on standard error.
+Reads the run's config, joins the other ranks, and trains. Exit code 0: finished, or stopped on request after a
+checkpoint (the run's events say which; torchrun would take any other code for a failure); 1 or 2: failed, with one
+line on standard error.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from core.runs.directory import RunDirectory
 from core.training.distributed import Ranks, join_ranks, leave_ranks
 from core.training.trainer import Trainer, TrainingError
 
-EXIT_STOPPED = 3
-
 
 def main() -> int:
     """Train one rank; returns the exit code."""
@@ -40,7 +39,8 @@ def main() -> int:
         trainer = build_trainer(RunDirectory(arguments.run_dir), ranks, asked)
         if arguments.resume and not trainer.resume():
             raise TrainingError(f"{arguments.run_dir}: has no complete checkpoint to go on from")
-        return EXIT_STOPPED if trainer.fit() == "stopped" else 0
+        trainer.fit()
+        return 0
     except DaisyError as error:
         if ranks.first:
             sys.stderr.write("".join(f"error: {line}\n" for line in error.lines))

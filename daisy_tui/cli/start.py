@@ -29,6 +29,7 @@ def show_start(folder: Path = Path()) -> None:
         ("daisy data demo", "prepare six novels for the demo model"),
         ("daisy data preview data/demo", "look at its tokens"),
         ("daisy config show demo", "every value, its source, and the cost"),
+        ("daisy train demo", "train the demo model, in about two minutes"),
         ("daisy data prepare SOURCE --out DIR", "prepare text of your own"),
         ("daisy --help", "all commands"),
     ]

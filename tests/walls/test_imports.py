@@ -37,6 +37,8 @@ COMMANDS = [
     ["data", "demo"],
     ["data", "preview", "data/demo"],
     ["data", "verify", "data/demo"],
+    ["train", "--help"],
+    ["train", "demo", "--dry-run"],
 ]
 
 
