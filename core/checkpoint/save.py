@@ -52,6 +52,10 @@ class Saving:
         """Write one rank's optimizer and random state."""
         self._write(state_file(rank), tensors)
 
+    def write_file(self, name: str, content: bytes) -> None:
+        """Write a file that travels along, such as the tokenizer's."""
+        write_atomic(self.staging / name, content)
+
     def commit(self, meta: dict[str, Any]) -> Path:
         """Write meta data and manifest, and make it a checkpoint by one rename. Returns its path."""
         write_atomic(self.staging / META_FILE, (json.dumps(meta, indent=2) + "\n").encode())

@@ -42,6 +42,8 @@ class DaisyCore(nn.Module):
         super().__init__()
         self.spec = spec
         self.compute_dtype = compute_dtype
+        # The windows that hold unless others are given: the spec's full ones, or a checkpoint's.
+        self.windows = layer_windows(spec)
         rows = padded_vocab(spec.vocab_size)
         self.embed = nn.Embedding(rows, spec.model_dim)
         self.value_embeds = nn.ModuleList(nn.Embedding(rows, spec.model_dim) for _ in range(spec.value_embeddings))
@@ -60,8 +62,8 @@ class DaisyCore(nn.Module):
         """Soft-capped logits (batch, time, vocab_size) fp32 for token ids (batch, time).
 
         `documents` (batch, time) are ids of contiguous documents; without them a row is one document.
-        `windows` are those in force, one a layer (default: the spec's full ones). With a cache the
-        tokens follow those it has seen, in the same document, and its own windows hold.
+        `windows` are those in force, one a layer (default: `self.windows`). With a cache the tokens
+        follow those it has seen, in the same document, and its own windows hold.
         """
         return self.logits(self.hidden(tokens, documents, windows=windows, cache=cache))
 
@@ -75,7 +77,7 @@ class DaisyCore(nn.Module):
     ) -> Tensor:
         """The normed stream before the head, (batch, time, model_dim) in the compute dtype."""
         spec, gates = self.spec, self.gates
-        windows = layer_windows(spec) if windows is None else windows
+        windows = self.windows if windows is None else windows
         context = self._context(tokens, documents, windows, cache)
         x = x0 = norm(self.embed(tokens).to(self.compute_dtype))
         skips: list[Tensor] = []
@@ -101,7 +103,7 @@ class DaisyCore(nn.Module):
 
     def new_cache(self, batch: int = 1, windows: Sequence[int] | None = None) -> KVCache:
         """An empty cache for `batch` rows, with the windows that the model was trained with."""
-        windows = layer_windows(self.spec) if windows is None else windows
+        windows = self.windows if windows is None else windows
         return KVCache(self.spec, windows, batch, self.embed.weight.new_empty(0, dtype=self.compute_dtype))
 
     def _context(

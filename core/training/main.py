@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from core.config.compose import compose
 from core.data.dataset import dataset_tokenizer
 from core.data.stream import TokenStream
 from core.data.survey import survey
+from core.data.tokenizers import RANKS_FILE
 from core.errors import DaisyError
 from core.runs.directory import RunDirectory
 from core.training.distributed import Ranks, join_ranks, leave_ranks
@@ -77,6 +79,8 @@ def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:
         validation,
         token_bytes,
         ranks,
+        travels={RANKS_FILE: ranks_file} if (ranks_file := tokenizer.ranks_file()) is not None else {},
+        travel_meta={"tokenizer": asdict(found.tokenizer)},
         stop=lambda: bool(asked),
         log=_say if ranks.first else lambda line: None,
     )

@@ -67,6 +67,7 @@ class Trainer:
     """One rank of a run.
 
     `validation` are the named validation streams and `token_bytes` the length of every token in bytes.
+    `travels` and `travel_meta` go into every checkpoint: the tokenizer's file, and what else rebuilds it.
     `stop` is asked after every step; ranks agree on the answer. `log` gets one line a log point.
     """
 
@@ -79,6 +80,8 @@ class Trainer:
         token_bytes: Tensor,
         ranks: Ranks,
         *,
+        travels: dict[str, bytes] | None = None,
+        travel_meta: dict[str, Any] | None = None,
         stop: Callable[[], bool] = lambda: False,
         log: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
@@ -91,6 +94,7 @@ class Trainer:
         self.state = State()
         self._last_saved = self._last_evaluated = -1  # steps
         self._token_bytes = token_bytes
+        self._travels, self._travel_meta = travels or {}, travel_meta or {}
         self._stop = stop
         self._log = log
         self._clock = clock
@@ -166,6 +170,8 @@ class Trainer:
             saving.begin()
             saving.write_model(self.model.state_dict())
             saving.write_state(0, optimizer_tensors(self.optimizers))
+            for name, content in self._travels.items():
+                saving.write_file(name, content)
             path = saving.commit(self._meta())
             point_link(self.run.checkpoints / "latest", path)
             self._event("checkpoint", path=path.name)
@@ -271,6 +277,7 @@ class Trainer:
             "hparams": self.config.model_dump(),
             "fingerprint": self.stream.fingerprint(),
             "torch": torch.__version__,
+            **self._travel_meta,
         }
 
     def _not_finite(self, loss: float, norm: float, batch: Batch) -> TrainingError:

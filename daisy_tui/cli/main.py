@@ -89,7 +89,10 @@ _DATA = LazyGroup(
     invoke_without_command=True,
     context_settings=_HELP,
     commands=[_CONFIG, _DATA],
-    lazy={"train": Lazy("daisy_tui.cli.train:train", "Train a config; go on with a run.")},
+    lazy={
+        "train": Lazy("daisy_tui.cli.train:train", "Train a config; go on with a run."),
+        "sample": Lazy("daisy_tui.cli.sample:sample", "Print text that a checkpoint goes on with."),
+    },
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context

@@ -30,6 +30,7 @@ def show_start(folder: Path = Path()) -> None:
         ("daisy data preview data/demo", "look at its tokens"),
         ("daisy config show demo", "every value, its source, and the cost"),
         ("daisy train demo", "train the demo model, in about two minutes"),
+        ("daisy sample latest", "text from the run that was trained last"),
         ("daisy data prepare SOURCE --out DIR", "prepare text of your own"),
         ("daisy --help", "all commands"),
     ]

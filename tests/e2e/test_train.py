@@ -151,3 +151,21 @@ def test_a_warm_start_takes_the_architecture_of_its_checkpoint(folder: Path) -> 
     code, out, err = _run(folder, "tiny.yml", "-p", str(checkpoint), "target_tokens=256", "-r", "second")
     assert code == 0, err
     assert out.splitlines()[1].startswith("step 1 ")
+
+
+def test_a_trained_run_says_something_and_the_same_with_the_same_seed(folder: Path) -> None:
+    assert _run(folder, "tiny.yml")[0] == 0
+
+    def sample(*arguments: str) -> tuple[int, str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "daisy_tui", "sample", *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+        return done.returncode, done.stdout or done.stderr
+
+    code, text = sample("latest", "--prompt", "the quick", "--max_tokens", "30", "--seed", "5")
+    assert code == 0
+    assert text.startswith("the quick")
+    assert sample("latest", "--prompt", "the quick", "--max-tokens", "30", "--seed", "5") == (0, text)
+    assert sample("latest", "--prompt", "the quick", "--max_tokens", "30", "--seed", "6") != (0, text)
+    assert sample("latest", "--top_p", "2") == (2, "error: top_p must be above 0 and at most 1; got 2.0\n")
+    assert sample("nope")[0] == 1

@@ -39,6 +39,7 @@ COMMANDS = [
     ["data", "verify", "data/demo"],
     ["train", "--help"],
     ["train", "demo", "--dry-run"],
+    ["sample", "--help"],
 ]
 
 

@@ -1,0 +1,73 @@
+"""Choose the next token from logits: in fp32, and with randomness that is a function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.errors import DaisyError
+
+
+class SamplingError(DaisyError):
+    """A sampling parameter out of its range."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to choose. temperature 0 takes the likeliest token; top_k 0 and top_p 1 leave all of them in."""
+
+    temperature: float = 0.7
+    top_k: int = 50
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, fits, range_ in (
+            ("temperature", self.temperature >= 0, "at least 0"),
+            ("top_k", self.top_k >= 0, "at least 0"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("repetition_penalty", self.repetition_penalty > 0, "above 0"),
+            ("seed", 0 <= self.seed < 2**64, "from 0 to 2^64 - 1"),
+        ):
+            if not fits:
+                raise SamplingError(f"{name} must be {range_}; got {getattr(self, name)}")
+
+
+def choose(logits: Tensor, params: SamplingParams, history: Sequence[int], step: int) -> int:
+    """The next token, from logits (vocabulary,) and the tokens so far; `step` counts what was chosen before."""
+    logits = logits.float()
+    if params.repetition_penalty != 1.0 and history:
+        # Keskar et al. 2019: what has been said becomes less likely, whatever the sign of its logit.
+        said = torch.tensor(sorted(set(history)), device=logits.device)
+        scores = logits[said]
+        penalised = torch.where(scores > 0, scores / params.repetition_penalty, scores * params.repetition_penalty)
+        logits = logits.scatter(0, said, penalised)
+    if params.temperature == 0:
+        return int(logits.argmax())
+    logits = logits / params.temperature
+    if 0 < params.top_k < len(logits):
+        logits = logits.masked_fill(logits < logits.topk(params.top_k).values[-1], float("-inf"))
+    probabilities = logits.softmax(0)
+    if params.top_p < 1:
+        ordered, order = probabilities.sort(descending=True)
+        # A token stays while those before it have not reached top_p: the one that crosses it is kept.
+        kept = ordered.cumsum(0) - ordered < params.top_p
+        probabilities = torch.zeros_like(probabilities).scatter(0, order[kept], ordered[kept])
+    cumulative = probabilities.double().cumsum(0)
+    threshold = _uniform(params.seed, step) * cumulative[-1]
+    chosen = int(torch.searchsorted(cumulative, threshold, right=True))
+    likely = probabilities.nonzero().flatten()
+    return min(chosen, int(likely[-1]))
+
+
+def _uniform(seed: int, step: int) -> float:
+    """A number in [0, 1) for every (seed, step): 53 bits of Philox, whose stream numpy guarantees."""
+    raw = int(np.random.Philox(key=seed, counter=step).random_raw())
+    return (raw >> 11) * 2.0**-53

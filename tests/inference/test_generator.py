@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.checkpoint import model_from_checkpoint
+from core.checkpoint.format import CheckpointError
+from core.checkpoint.save import Saving
+from core.config.model_spec import ModelSpec
+from core.data.dataset import TokenizerInfo
+from core.data.tokenizers import RANKS_FILE, ByteTokenizer, Tokenizer, demo_tokenizer
+from core.inference.generator import Generator
+from core.inference.sampler import SamplingError, SamplingParams
+from core.model.daisy_core import DaisyCore, initialize
+
+GREEDY = SamplingParams(temperature=0.0)
+
+
+def _model(vocabulary: int = 257, eos: int = 256) -> DaisyCore:
+    spec = ModelSpec(
+        num_layers=3,
+        num_heads=2,
+        head_dim=8,
+        model_dim=16,
+        vocab_size=vocabulary,
+        eos_token_id=eos,
+        max_seq_len=200,
+        attention_window_len=16,
+    )
+    model = DaisyCore(spec)
+    initialize(model, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def _save(folder: Path, model: DaisyCore, tokenizer: Tokenizer, windows: list[int]) -> Path:
+    saving = Saving(folder / "step_1")
+    saving.begin()
+    saving.write_model(model.state_dict())
+    if (ranks := tokenizer.ranks_file()) is not None:
+        saving.write_file(RANKS_FILE, ranks)
+    tokenizer_meta = asdict(TokenizerInfo.of(tokenizer))
+    return saving.commit({"hparams": model.spec.model_dump(), "windows": windows, "tokenizer": tokenizer_meta})
+
+
+@pytest.mark.parametrize("prompt", ["", "a", "the quick brown fox jumps over the lazy dog " * 2])
+def test_generating_with_a_cache_is_generating_without_one(prompt: str) -> None:
+    model, tokenizer = _model(), ByteTokenizer()
+    history = tokenizer.encode(prompt).tolist() or [256]
+    expected: list[int] = []
+    with torch.no_grad():
+        while len(expected) < 60:
+            token = int(model(torch.tensor([history + expected]))[0, -1].argmax())
+            if token == 256:
+                break
+            expected.append(token)
+    assert list(Generator(model, tokenizer).tokens(prompt, 60, GREEDY)) == expected
+    assert len(expected) > 20
+
+
+def test_one_seed_is_one_text() -> None:
+    generator = Generator(_model(), ByteTokenizer())
+
+    def text(seed: int) -> str:
+        return "".join(generator.generate("x", max_tokens=40, params=SamplingParams(temperature=1.0, seed=seed)))
+
+    assert text(1) == text(1)
+    assert text(1) != text(2)
+
+
+class _Scripted(Generator):
+    """Says what it is told to."""
+
+    def __init__(self, said: bytes) -> None:
+        self.tokenizer = ByteTokenizer()
+        self._said = said
+
+    def tokens(self, prompt: str, max_tokens: int, params: SamplingParams) -> object:  # type: ignore[override]
+        return iter(self._said[:max_tokens])
+
+
+def test_a_character_of_several_tokens_appears_once_and_whole() -> None:
+    said = "a🙂é".encode()
+    assert list(_Scripted(said).generate()) == ["a", "🙂", "é"]
+    assert list(_Scripted(said).generate(max_tokens=3)) == ["a", "\ufffd"]
+
+
+def test_more_than_the_model_can_hold_is_refused_with_both_numbers() -> None:
+    with pytest.raises(SamplingError, match="100 tokens and max_tokens 101 are more than the model's 200"):
+        list(Generator(_model(), ByteTokenizer()).generate("x" * 100, max_tokens=101))
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), demo_tokenizer()], ids=lambda t: t.name)
+def test_a_checkpoint_carries_all_that_generating_needs(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model = _model(tokenizer.vocab_size, tokenizer.eot_token_id)
+    windows = [4, 4, 8]
+    model.windows = windows
+    path = _save(tmp_path, model, tokenizer, windows)
+    loaded = Generator.from_checkpoint(path)
+    assert loaded.model.windows == windows
+    assert loaded.tokenizer.fingerprint() == tokenizer.fingerprint()
+    ours = list(Generator(model, tokenizer).tokens("Emma", 30, GREEDY))
+    assert list(loaded.tokens("Emma", 30, GREEDY)) == ours
+    rebuilt, hparams = model_from_checkpoint(path, device="cpu")
+    assert hparams["num_layers"] == 3
+    assert not rebuilt.training
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path, _model(), ByteTokenizer(), [4, 4, 8])
+    saving = Saving(tmp_path / "step_2")
+    saving.begin()
+    saving.write_model({"other": torch.ones(3)})
+    other = saving.commit({"hparams": model_from_checkpoint(path)[1], "windows": [4, 4, 8]})
+    with pytest.raises(CheckpointError, match="its weights are not those of its spec"):
+        model_from_checkpoint(other)
+    with pytest.raises(CheckpointError, match=r"its meta.json names no tokenizer"):
+        Generator.from_checkpoint(other)
+    saving = Saving(tmp_path / "step_3")
+    saving.begin()
+    saving.write_model({"other": torch.ones(3)})
+    with pytest.raises(CheckpointError, match="describes no DaisyCore"):
+        model_from_checkpoint(saving.commit({}))
