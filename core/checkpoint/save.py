@@ -74,6 +74,7 @@ class Saving:
     def _write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         path = self.staging / name
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
+        path.chmod(0o644)  # safetensors makes a file that only its owner may read
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

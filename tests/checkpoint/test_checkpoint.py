@@ -37,6 +37,7 @@ def _save(folder: Path, step: int = 7, tensors: dict[str, Tensor] = TENSORS) -> 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     path = _save(tmp_path)
     check(path, hashes=True)
+    assert all(file.stat().st_mode & 0o044 for file in path.iterdir()), "others may read it"
     assert read_meta(path) == {"step": 7, "tokens": 700}
     loaded = load_tensors(path)
     assert loaded.keys() == TENSORS.keys()
