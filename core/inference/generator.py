@@ -8,7 +8,7 @@ for piece in generator.generate("Emma Woodhouse, ", max_tokens=100):
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -48,11 +48,14 @@ class Generator:
     ) -> Iterator[str]:
         """Pieces of text that go on from the prompt, until end-of-text or `max_tokens`.
 
-        A character that several tokens make up appears once it is whole. Raises SamplingError where prompt and
-        `max_tokens` do not fit max_seq_len.
+        Raises SamplingError where prompt and `max_tokens` do not fit max_seq_len.
         """
+        return self.text(self.tokens(prompt, max_tokens, params or SamplingParams()))
+
+    def text(self, tokens: Iterable[int]) -> Iterator[str]:
+        """The text of tokens as they come; a character that several make up appears once it is whole."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for token in self.tokens(prompt, max_tokens, params or SamplingParams()):
+        for token in tokens:
             if piece := decoder.decode(self.tokenizer.token_bytes(token)):
                 yield piece
         if rest := decoder.decode(b"", final=True):

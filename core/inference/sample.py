@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -31,13 +32,15 @@ def main() -> int:
         device = ("cuda" if torch.cuda.is_available() else "cpu") if a.device == "auto" else a.device
         generator = Generator.from_checkpoint(a.checkpoint, device)
         _write(a.prompt)
-        began, pieces = time.monotonic(), 0
-        for piece in generator.generate(a.prompt, max_tokens=a.max_tokens, params=params):
+        said: list[int] = []
+        began = time.monotonic()
+        for piece in generator.text(_noted(generator.tokens(a.prompt, a.max_tokens, params), said)):
             _write(piece)
-            pieces += 1
         seconds = time.monotonic() - began
         _write("\n")
-        sys.stderr.write(f"{pieces} pieces in {seconds:.1f} s\n")
+        sys.stderr.write(
+            f"{len(said)} tokens in {seconds:.2f} s, prompt included ({len(said) / seconds:.0f} tokens/s)\n"
+        )
         return 0
     except DaisyError as error:
         sys.stderr.write("".join(f"error: {line}\n" for line in error.lines))
@@ -46,6 +49,12 @@ def main() -> int:
         return 3
     except BrokenPipeError:
         return 0
+
+
+def _noted(tokens: Iterator[int], said: list[int]) -> Iterator[int]:
+    for token in tokens:
+        said.append(token)
+        yield token
 
 
 def _write(text: str) -> None:
