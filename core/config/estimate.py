@@ -1,10 +1,11 @@
 """What a configuration will cost, from arithmetic alone: no torch, no device, a few milliseconds.
 
-Sources. FLOPs per token: 6 * N_matmul + 12 * sum over layers of heads * head_dim * mean visible keys
-(PaLM, Chowdhery et al. 2022, appendix B, with the sequence length replaced by what window and document
-let a query see). Activations: 36 * d bytes a token and layer in bf16, twice in fp32, after Korthikanti et
-al. 2022 (34 * d with dropout masks, without the quadratic term that fused attention never stores), fitted
-to this block. Weights, gradients and moments are fp32 (master weights), 4 bytes each.
+Sources. FLOPs per token: 6 * N_matmul + 12 * sum over layers of heads * head_dim * mean visible keys (PaLM,
+Chowdhery et al. 2022, appendix B, with the sequence length replaced by what window and document let a query
+see). Activations: 36 * d bytes a token and layer in bf16, twice in fp32, after Korthikanti et al. 2022 (34 *
+d with dropout masks, without the quadratic term that fused attention never stores), fitted to this block;
+with activation checkpointing one block's, and the input (d values) of each. Weights, gradients and moments
+are fp32 (master weights), 4 bytes each.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from core.config.windows import layer_windows, long_window_at, mean_visible_keys
 Precision = Literal["bf16", "fp32"]
 _FP32 = 4
 _ACTIVATION_BYTES = {"bf16": 36, "fp32": 72}
+_VALUE_BYTES = {"bf16": 2, "fp32": 4}
 # fp32 moments that each optimizer keeps per parameter.
 _MOMENTS = {"Muon": 1, "AdamW": 2}
 _SCHEDULE_SAMPLES = 256
@@ -127,12 +129,16 @@ def _memory(config: TrainConfig, precision: Precision) -> Memory:
         if entry.group in counts
     }
     tokens = config.training_sequence_length
+    block = _ACTIVATION_BYTES[precision] * config.model_dim * tokens
+    block_input = _VALUE_BYTES[precision] * config.model_dim * tokens
     chunk = min(config.loss_chunk_tokens, tokens)
     return Memory(
         parameters=_FP32 * total,
         gradients=_FP32 * total,
         optimizer={str(group): size for group, size in moments.items()},
-        activations=_ACTIVATION_BYTES[precision] * config.model_dim * config.num_layers * tokens,
+        activations=(
+            block + config.num_layers * block_input if config.activation_checkpointing else config.num_layers * block
+        ),
         # fp32 logits of one chunk and their gradient.
         logits=2 * _FP32 * chunk * padded_vocab(config.vocab_size),
     )

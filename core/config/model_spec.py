@@ -82,6 +82,10 @@ class ModelSpec(Settings):
     """Number k of extra embedding tables mixed into the attention values of the first k and the last k
     layers (table i serves layers i and num_layers - k + i), by one learned scalar a layer."""
 
+    activation_checkpointing: Flag = field(False, group="Model")
+    """Keep only each block's input in training and compute the block again in the backward pass: about a
+    third more work for a fraction of the memory (Chen et al. 2016)."""
+
 
 def padded_vocab(vocab_size: int) -> int:
     """Rows of the embedding and head matrices: `vocab_size` rounded up to VOCAB_MULTIPLE."""

@@ -181,6 +181,9 @@ class TrainConfig(ModelSpec):
     lr_scale: Real = field(1.0, group="Schedule", gt=0)
     """Multiplies the learning rate of every group."""
 
+    grad_clip_norm: Real | None = field(None, group="Schedule", gt=0)
+    """Scale the gradient of a step down to this norm where it is larger; null leaves it as it is."""
+
     optimizers: list[Optimizer] = field(_default_optimizers, group="Optimizers", min_length=1)
     """Optimizers and the parameter groups each of them updates. Every group that the model has is
     named exactly once; a group that is empty under the spec may be named."""

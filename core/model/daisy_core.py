@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from core.config.model_spec import ModelSpec, padded_vocab
 from core.config.windows import layer_windows
@@ -88,7 +89,11 @@ class DaisyCore(nn.Module):
             if gates.x0 is not None:
                 x = x + gates.x0[layer].to(x.dtype) * x0
             extra = self._value_extra(layer, tokens)
-            x = block(x, context, windows[layer], extra, cache.layers[layer] if cache else None)
+            layer_cache = cache.layers[layer] if cache else None
+            if spec.activation_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, context, windows[layer], extra, layer_cache, use_reentrant=False)
+            else:
+                x = block(x, context, windows[layer], extra, layer_cache)
             if gates.skip is not None and layer < len(gates.skip):
                 skips.append(x)
         if cache is not None:

@@ -202,10 +202,13 @@ class Trainer:
                 # DDP averages over the ranks; the sum over all of them is to be divided by the global count.
                 (loss * (self.ranks.world_size / targets)).backward()
             total += loss.detach()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         mean = (self.ranks.sum(total) / targets).item()
         if not (math.isfinite(mean) and math.isfinite(norm.item())):
             raise self._not_finite(mean, norm.item(), batch)
+        if config.grad_clip_norm is not None and norm.item() > config.grad_clip_norm:
+            torch._foreach_mul_(gradients, config.grad_clip_norm / norm.item())
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

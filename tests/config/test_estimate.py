@@ -113,6 +113,11 @@ def test_memory_by_part_follows_the_stated_formulas() -> None:
     assert estimate(config, precision="fp32").memory.activations == 2 * memory.activations
 
 
+def test_activation_checkpointing_keeps_one_block_and_every_input() -> None:
+    config = compose("demo", ["activation_checkpointing=true"]).config
+    assert estimate(config, precision="bf16").memory.activations == (36 + 4 * 2) * 128 * 2048
+
+
 def test_the_checkpoint_holds_weights_and_moments() -> None:
     figures = estimate(compose("demo").config)
     assert figures.checkpoint_bytes == 4 * figures.parameters + sum(figures.memory.optimizer.values())

@@ -177,6 +177,16 @@ def test_one_seed_gives_one_model_and_another_another() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
+def test_activation_checkpointing_changes_no_gradient() -> None:
+    tokens = _tokens(40)
+    gradients = []
+    for spec in (FULL, FULL.model_copy(update={"activation_checkpointing": True})):
+        model = _model(spec)
+        model(tokens).logsumexp(-1).sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
 def test_every_parameter_of_a_trained_model_has_a_gradient() -> None:
     model = _model(FULL)
     model(_tokens(40)).logsumexp(-1).sum().backward()

@@ -203,6 +203,23 @@ def test_accumulation_and_one_batch_are_one_step(make: MakeTrainer) -> None:
     assert other._step(batch[::-1].copy()) == pytest.approx((loss, norm), rel=1e-5)
 
 
+def test_a_gradient_is_clipped_to_its_norm_and_reported_as_it_was(make: MakeTrainer) -> None:
+    def after_one_step(*overrides: str) -> tuple[float, Tensor]:
+        trainer = make("a", "target_tokens=256", "optimizers.Muon.momentum=0", *overrides)
+        seen: list[Tensor] = []
+        optimizer = trainer.optimizers[1]
+        step = optimizer.step
+        optimizer.step = lambda: (seen.append(trainer.model.head.weight.grad.clone()), step())[1]  # type: ignore[method-assign, union-attr, func-returns-value, assignment, misc]
+        norm = trainer._step(trainer.stream.read(range(4)))[1]
+        return norm, seen[0]
+
+    norm, whole = after_one_step()
+    clipped_norm, clipped = after_one_step(f"grad_clip_norm={norm / 4}")
+    assert clipped_norm == norm
+    torch.testing.assert_close(clipped, whole / 4)
+    torch.testing.assert_close(after_one_step(f"grad_clip_norm={norm * 4}")[1], whole)
+
+
 def _torchrun(folder: Path, run: RunDirectory, world: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
     command += ["-m", "core.training.main", "--run-dir", str(run.path), *arguments]
