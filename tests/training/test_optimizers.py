@@ -25,25 +25,25 @@ def test_groups_have_their_parameters_and_rates() -> None:
     optimizers = build_optimizers(DaisyCore(config.spec), config)
     assert [type(optimizer) for optimizer in optimizers] == [Muon, torch.optim.AdamW]
     assert _rates(optimizers) == {
-        "hidden_matrix_params": 0.01,
-        "embed_params": 0.05,
-        "head_params": 0.0025,
+        "hidden_matrix_params": 0.02,
+        "embed_params": 0.15,
+        "head_params": 0.01,
         "scalar_params": 0.0025,
     }
 
 
 def test_rates_follow_the_schedule_and_muons_stays_while_its_momentum_warms() -> None:
-    config = _config("cooldown_frac=0.5")
+    config = _config("cooldown_frac=0.5", "optimizers.Muon.schedule=constant")
     optimizers = build_optimizers(DaisyCore(config.spec), config)
     set_progress(optimizers, config, 0.75)
     rates = _rates(optimizers)
-    assert rates["embed_params"] == pytest.approx(0.05)
-    assert rates["hidden_matrix_params"] == 0.02
+    assert rates["embed_params"] == pytest.approx(0.15)
+    assert rates["hidden_matrix_params"] == 0.04
     assert optimizers[0].param_groups[0]["momentum"] == pytest.approx(0.925)
     shared = _config("cooldown_frac=0.5", "optimizers.Muon.schedule=shared")
     optimizers = build_optimizers(DaisyCore(shared.spec), shared)
     set_progress(optimizers, shared, 0.75)
-    assert _rates(optimizers)["hidden_matrix_params"] == pytest.approx(0.01)
+    assert _rates(optimizers)["hidden_matrix_params"] == pytest.approx(0.02)
 
 
 def test_an_empty_group_makes_no_optimizer_group() -> None:
