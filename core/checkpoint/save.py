@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -73,7 +74,11 @@ class Saving:
 
     def _write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         path = self.staging / name
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
+        try:
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
+        except SafetensorError as error:
+            # safetensors words a failed write as an error of its own: a full disk is still the disk's.
+            raise OSError(errno.EIO, str(error), os.fspath(path)) from error
         path.chmod(0o644)  # safetensors makes a file that only its owner may read
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -39,8 +39,12 @@ def main() -> int:
     ranks = join_ranks()
     try:
         trainer = build_trainer(RunDirectory(arguments.run_dir), ranks, asked)
-        if arguments.resume and not trainer.resume():
-            raise TrainingError(f"{arguments.run_dir}: has no complete checkpoint to go on from")
+        warm = trainer.config.init_checkpoint
+        if arguments.resume:
+            if not trainer.resume():
+                raise TrainingError(f"{arguments.run_dir}: has no complete checkpoint to go on from")
+        elif warm is not None:
+            trainer.warm_start(load_tensors(Path(warm)))
         trainer.fit()
         return 0
     except DaisyError as error:
@@ -72,7 +76,7 @@ def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:
         seed=config.seed,
         begin_shard=config.begin_shard,
     )
-    trainer = Trainer(
+    return Trainer(
         config,
         run,
         stream,
@@ -84,9 +88,6 @@ def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:
         stop=lambda: bool(asked),
         log=_say if ranks.first else lambda line: None,
     )
-    if config.init_checkpoint is not None:
-        trainer.warm_start(load_tensors(Path(config.init_checkpoint)))
-    return trainer
 
 
 def _say(line: str) -> None:

@@ -124,6 +124,12 @@ class Trainer:
             raise TrainingError(
                 f"{found[-1]}: the training shards are not those that this run read; it cannot go on exactly"
             )
+        now, then = self.config.tokens_per_step(self.ranks.world_size), meta["tokens_per_step"]
+        if now != then:
+            raise TrainingError(
+                f"{found[-1]}: a step had {then} tokens and would have {now} on {self.ranks.world_size} devices; "
+                f"use as many devices as before, or batch_tokens in place of grad_acc_steps in {self.run.config}"
+            )
         self.model.load_state_dict(load_tensors(found[-1], device=self.ranks.device))
         # Parameters and optimizer state are the same on every rank: rank 0's file serves any number of them.
         restore_optimizers(self.optimizers, load_tensors(found[-1], state_file(0), device=self.ranks.device))
@@ -259,6 +265,9 @@ class Trainer:
         if not scores:
             return
         mean = sum(score.loss for score in scores.values()) / len(scores)
+        if not math.isfinite(mean):
+            self._event("not_finite", val={name: str(score.loss) for name, score in scores.items()})
+            raise TrainingError(f"the validation loss at step {self.state.step} is {mean}: training stopped")
         self.state.best_val = mean if self.state.best_val is None else min(mean, self.state.best_val)
         if self.ranks.first:
             self.run.append(self.run.metrics, self._stamp() | {"val": {n: asdict(s) for n, s in scores.items()}})

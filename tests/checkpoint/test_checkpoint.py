@@ -177,3 +177,28 @@ def test_state_of_other_optimizers_is_refused() -> None:
         restore_optimizers([Muon([weight], lr=0.1)], state)
     with pytest.raises(CheckpointError, match="other parameters than the model has"):
         restore_optimizers([Muon([weight], lr=0.1)], {"0.5.momentum_buffer": torch.ones(4, 4)})
+
+
+FULL = """
+import resource, sys, torch
+from pathlib import Path
+from core.checkpoint.save import Saving
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+saving = Saving(Path(sys.argv[1]) / "step_2")
+saving.begin()
+try:
+    saving.write_model({"a": torch.zeros(1 << 20)})
+except OSError as error:
+    saving.abandon()
+    print("refused:", error.strerror)
+"""
+
+
+def test_a_full_disk_while_the_weights_are_written_is_the_disks_error(tmp_path: Path) -> None:
+    before = _save(tmp_path, step=1)
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", FULL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.startswith("refused: ")
+    assert list(complete_checkpoints(tmp_path)) == [before]
+    assert [path.name for path in tmp_path.iterdir()] == [before.name]

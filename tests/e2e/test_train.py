@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,10 @@ def test_a_warm_start_takes_the_architecture_of_its_checkpoint(folder: Path) -> 
     code, out, err = _run(folder, "tiny.yml", "-p", str(checkpoint), "target_tokens=256", "-r", "second")
     assert code == 0, err
     assert out.splitlines()[1].startswith("step 1 ")
+    # The second run stands for itself: it goes on when the run it came from is gone.
+    shutil.rmtree(checkpoint.parents[1])
+    code, _, err = _run(folder, "--resume", "second")
+    assert code == 0, err
 
 
 def test_a_trained_run_says_something_and_the_same_with_the_same_seed(folder: Path) -> None:

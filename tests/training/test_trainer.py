@@ -150,12 +150,30 @@ def test_changed_shards_refuse_to_resume(make: MakeTrainer, folder: Path) -> Non
 def test_a_warm_start_takes_the_weights_and_begins_anew(make: MakeTrainer) -> None:
     first = make("first")
     first.fit()
-    latest = first.run.checkpoints / "latest"
-    second = make("second", f"init_checkpoint={latest}", "target_tokens=512")
+    latest = load_tensors(first.run.checkpoints / "latest")
+    second = make("second", "target_tokens=512")
+    second.warm_start(latest)
     assert _same({n: p.detach() for n, p in second.model.named_parameters()}, _weights(first.run))
     assert second.state.step == 0
     with pytest.raises(TrainingError, match="do not fit this model"):
-        make("third", f"init_checkpoint={latest}", "num_layers=2")
+        make("third", "num_layers=2").warm_start(latest)
+
+
+def test_a_step_of_another_size_is_no_exact_resume(make: MakeTrainer) -> None:
+    first = make("first", "batch_tokens=null", "grad_acc_steps=2", "target_tokens=512")
+    first.fit()
+    again = build_trainer(first.run, Ranks(0, 2, torch.device("cpu")), [])
+    with pytest.raises(TrainingError, match="a step had 128 tokens and would have 256 on 2 devices"):
+        again.resume()
+
+
+def test_a_validation_loss_that_is_not_finite_stops_in_one_line(make: MakeTrainer) -> None:
+    trainer = make("a")
+    with torch.no_grad():
+        trainer.model.head.weight[0, 0] = float("nan")
+    with pytest.raises(TrainingError, match="the validation loss at step 0 is nan"):
+        trainer._evaluate()
+    assert [record["event"] for record in read_records(trainer.run.events)] == ["not_finite"]
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_what_happened(make: MakeTrainer) -> None:
