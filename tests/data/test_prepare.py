@@ -1,6 +1,4 @@
 import json
-import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -375,81 +373,11 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         _prepare(tmp_path / "out", ["one", "two"])
 
 
-FULL = """
-import resource, sys
-from pathlib import Path
-from core.data.documents import FileSource
-from core.data.errors import ShardError
-from core.data.prepare import PrepareOptions, prepare
-from core.data.tokenizers import ByteTokenizer
-source, out, limit = sys.argv[1:]
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
-try:
-    options = PrepareOptions("x", val_fraction=0)
-    prepare(FileSource([source]), ByteTokenizer(), Path(out), options, save_every_tokens=1 << 20)
-except ShardError as error:
-    print(error)
-    sys.exit(1)
-"""
-
-
-def test_a_disk_that_fills_up_leaves_nothing_half_done(tmp_path: Path) -> None:
-    # A limit on the size of files stands in for a full disk: the same write fails the same way.
-    source = tmp_path / "a.txt"
-    source.write_text("some words in a row " * 400_000)
-    command = [sys.executable, "-c", FULL, str(source), str(tmp_path / "out")]
-    root = Path(__file__).parents[2]
-    full = subprocess.run([*command, str(5 << 20)], capture_output=True, text=True, cwd=root, check=False)
-    assert full.returncode == 1, full.stderr
-    assert "the disk is full" in full.stdout
-    assert len(full.stdout.splitlines()) == 1
-    assert not list((tmp_path / "out").rglob("*.bin"))
-    assert not (tmp_path / "out/dataset.json").exists()
-    room = subprocess.run(
-        [*command, str(resource.RLIM_INFINITY)], capture_output=True, text=True, cwd=root, check=False
-    )
-    assert room.returncode == 0, room.stdout
-    tokens = np.concatenate([open_shard(path) for path in sorted((tmp_path / "out").glob("*.bin"))])
-    assert bytes(tokens[1:].astype(np.uint8)) == source.read_bytes()
-
-
-MEMORY = """
-import resource, sys
-from pathlib import Path
-from core.data.documents import FileSource
-from core.data.prepare import PrepareOptions, prepare
-from core.data.tokenizers import ByteTokenizer
-prepare(FileSource([sys.argv[1]]), ByteTokenizer(), Path(sys.argv[2]), PrepareOptions("x", val_fraction=0, workers=2))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
-
-
-def test_memory_stays_flat_however_long_one_document_is(tmp_path: Path) -> None:
-    def peak_mib(megabytes: int) -> int:
-        source = tmp_path / f"{megabytes}.txt"
-        line = b"It is a truth universally acknowledged, that a single man\n"
-        source.write_bytes(line * (megabytes * 1_000_000 // len(line)))
-        command = [sys.executable, "-c", MEMORY, str(source), str(tmp_path / f"out{megabytes}")]
-        root = Path(__file__).parents[2]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout)
-
-    assert peak_mib(160) - peak_mib(20) < 20
-
-
 @pytest.mark.parametrize(
     ("folder", "name"), [("data/My Set!", "My_Set"), ("data/fine.web-1", "fine.web-1"), ("/", "data")]
 )
 def test_a_dataset_is_named_after_its_folder(folder: str, name: str) -> None:
     assert dataset_name(Path(folder)) == name
-
-
-def test_a_kill_at_any_step_on_the_file_system_is_followed_up_whole() -> None:
-    program = [sys.executable, Path(__file__).with_name("crash_fuzz.py")]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
-    lines = done.stdout.splitlines()
-    assert len(lines) == 8
-    for line in lines:
-        assert re.fullmatch(r"[a-z ,]+: [3-9]\d kills", line), line
 
 
 def test_text_that_changes_while_it_is_read_is_no_dataset(tmp_path: Path) -> None:
@@ -509,19 +437,3 @@ def test_the_demo_of_another_version_is_replaced_and_nobody_elses_data(tmp_path:
     prepare(TextSource("mine.txt", ["one", "two"]), BYTES, tmp_path / "mine", PrepareOptions("demo"))
     with pytest.raises(ShardError, match="already holds the dataset 'demo' of other input"):
         prepare_demo(tmp_path / "mine")
-
-
-@pytest.mark.parametrize(
-    "line", ["字。\n", "xxxxxxxxxx", "\n\n\n\n\n\n\n\n"], ids=["prose", "no blanks", "only blanks"]
-)
-def test_memory_stays_flat_without_letters_before_blanks(tmp_path: Path, line: str) -> None:
-    def peak_mib(megabytes: int) -> int:
-        source, out = tmp_path / f"{megabytes}.txt", tmp_path / f"out{megabytes}"
-        source.write_text(line * (megabytes * 1_000_000 // len(line.encode())) + "x")
-        command = [sys.executable, "-c", MEMORY, str(source), str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
-        tokens = np.concatenate([open_shard(path) for path in sorted(out.glob("*.bin"))])
-        assert bytes(tokens[1:].astype(np.uint8)) == source.read_bytes()
-        return int(done.stdout)
-
-    assert peak_mib(60) - peak_mib(30) < 30
