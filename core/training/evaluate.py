@@ -41,14 +41,15 @@ def evaluate(
     length = config.validation_sequence_length
     count = max(1, min(stream.sequences_per_epoch, config.tot_val_tokens // length))
     sums = torch.zeros(3, dtype=torch.float64)  # nats, targets, bytes
-    weight = model.head.weight[: config.vocab_size]
     for number in range(ranks.rank, count, ranks.world_size):
         batch = stream.read([number])
         tokens = torch.from_numpy(batch).to(ranks.device)
         documents = torch.from_numpy(document_ids(batch, config.eos_token_id)).to(ranks.device)
         hidden = model.hidden(tokens[:, :-1], documents, windows=windows)[0]
         targets = tokens[0, 1:]
-        loss = soft_capped_loss(hidden, weight, targets, config.logit_softcap, config.loss_chunk_tokens)
+        loss = soft_capped_loss(
+            hidden, model.head.weight, targets, config.logit_softcap, config.loss_chunk_tokens, config.vocab_size
+        )
         sums += torch.tensor([loss.item(), len(targets), token_bytes[targets.cpu()].sum().item()], dtype=torch.float64)
     nats, targets_seen, bytes_seen = ranks.sum(sums.to(ranks.device, torch.float64)).tolist()
     loss_mean = nats / targets_seen

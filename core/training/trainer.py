@@ -56,10 +56,10 @@ class SummedLoss(nn.Module):
     def forward(self, sequences: Tensor, documents: Tensor, windows: list[int]) -> Tensor:
         """Sum of the loss over the targets of sequences (count, length + 1)."""
         hidden = self.model.hidden(sequences[:, :-1], documents, windows=windows)
-        weight = self.model.head.weight[: self._config.vocab_size]
-        targets = sequences[:, 1:].flatten()
+        c, targets = self._config, sequences[:, 1:].flatten()
+        weight = self.model.head.weight
         return soft_capped_loss(
-            hidden.flatten(0, 1), weight, targets, self._config.logit_softcap, self._config.loss_chunk_tokens
+            hidden.flatten(0, 1), weight, targets, c.logit_softcap, c.loss_chunk_tokens, c.vocab_size
         )
 
 

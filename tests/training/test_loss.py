@@ -72,6 +72,29 @@ def test_evaluation_makes_no_gradient() -> None:
     torch.testing.assert_close(loss.double(), _exact(hidden, weight, targets)[0], atol=1e-4, rtol=0)
 
 
+def test_padded_rows_are_no_part_of_the_loss() -> None:
+    hidden, weight, targets = _inputs(40, vocabulary=64)
+    targets.clamp_(max=49)
+    padded = soft_capped_loss(hidden, weight, targets, 15.0, 8, 50)
+    exact = _exact(hidden, weight[:50], targets)
+    torch.testing.assert_close(padded.double(), exact[0], atol=1e-4, rtol=1e-5)
+    grad_hidden, grad_weight = torch.autograd.grad(padded, (hidden, weight))
+    torch.testing.assert_close(grad_hidden.double(), exact[1], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(grad_weight[:50].double(), exact[2], atol=1e-4, rtol=1e-5)
+    assert (grad_weight[50:] == 0).all()
+
+
+def test_bf16_gives_the_loss_of_its_own_logits_in_fp32() -> None:
+    hidden, weight, targets = _inputs(40)
+    half = hidden.detach().bfloat16().requires_grad_()
+    loss = soft_capped_loss(half, weight, targets, 15.0, 16)
+    torch.testing.assert_close(loss, reference_loss(half, weight, targets, 15.0), rtol=1e-5, atol=1e-3)
+    ours = torch.autograd.grad(loss, (half, weight))
+    exact = _exact(half.float(), weight.bfloat16().float(), targets)[1:]
+    for one, other in zip(ours, exact, strict=True):
+        assert ((one.double() - other).norm() / other.norm()).item() < 0.02
+
+
 class _Largest(TorchDispatchMode):
     elements = 0
 
