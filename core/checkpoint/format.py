@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -28,7 +28,8 @@ META_FILE = "meta.json"
 MANIFEST_FILE = "manifest.json"
 _STEP = re.compile(r"step_(\d+)")
 _HEADER_LIMIT = 1 << 28
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_HASH_BLOCK = 1 << 20
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 class CheckpointError(DaisyError):
@@ -45,6 +46,10 @@ class TensorInfo:
     begin: int
     end: int
 
+    @property
+    def count(self) -> int:
+        return prod(self.shape)
+
 
 def state_file(rank: int) -> str:
     """The name of a rank's state file."""
@@ -56,20 +61,18 @@ def checkpoint_name(step: int) -> str:
     return f"step_{step:09d}"
 
 
-def make_manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file in a checkpoint but the manifest."""
-    return {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in _files(folder)}
+def check(folder: Path, *, hashes: bool = False, report: Callable[[int], None] = lambda read: None) -> None:
+    """Raise CheckpointError unless every file of the manifest is there in its size, and with `hashes` its content.
 
-
-def check(folder: Path, *, hashes: bool = False) -> None:
-    """Raise CheckpointError unless every file of the manifest is there in its size, and with `hashes` its content."""
+    `report` gets the number of bytes hashed, as often as there is news.
+    """
     for name, entry in read_manifest(folder).items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"{path}: missing; the checkpoint is incomplete")
         if path.stat().st_size != entry["bytes"]:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes instead of {entry['bytes']}; it is damaged")
-        if hashes and _sha256(path) != entry["sha256"]:
+        if hashes and _sha256(path, report) != entry["sha256"]:
             raise CheckpointError(f"{path}: its content differs from the manifest's hash; it is damaged")
 
 
@@ -122,27 +125,31 @@ def read_tensor_infos(path: Path) -> list[TensorInfo]:
         raw = file.read(length)
     try:
         header = json.loads(raw)
-        infos = [
-            TensorInfo(name, e["dtype"], tuple(e["shape"]), *(8 + length + o for o in e["data_offsets"]))
-            for name, e in header.items()
-            if name != "__metadata__"
-        ]
+        infos = [_tensor_info(name, e, 8 + length) for name, e in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its header is damaged") from error
     for info in infos:
-        expected = prod(info.shape) * _BYTES.get(info.dtype, -1)
+        expected = info.count * DTYPE_BYTES.get(info.dtype, -1)
         if info.end - info.begin != expected or not 8 + length <= info.begin <= info.end <= size:
             raise CheckpointError(f"{path}: tensor {info.name} does not lie where the header says")
     return infos
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE and path.is_file())
+def _tensor_info(name: str, entry: dict[str, Any], start: int) -> TensorInfo:
+    """A tensor from its entry in a header; `start` is where the data begins. Raises ValueError where it is none."""
+    begin, end = entry["data_offsets"]
+    if not all(type(value) is int and value >= 0 for value in (*entry["shape"], begin, end)):
+        raise ValueError("sizes and offsets are whole numbers from 0")
+    return TensorInfo(name, str(entry["dtype"]), tuple(entry["shape"]), start + begin, start + end)
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, report: Callable[[int], None] = lambda read: None) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_HASH_BLOCK):
+            digest.update(block)
+            report(len(block))
+    return digest.hexdigest()
 
 
 def _read_json(path: Path, consequence: str) -> dict[str, Any]:

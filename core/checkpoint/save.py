@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from core.checkpoint.format import (
@@ -21,9 +20,9 @@ from core.checkpoint.format import (
     MODEL_FILE,
     CheckpointError,
     check,
-    make_manifest,
     state_file,
 )
+from core.checkpoint.tensor_file import write_tensors
 from core.files import sync_folder, write_atomic
 
 _PARTIAL = ".partial"
@@ -39,6 +38,7 @@ class Saving:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.staging = path.with_name(f".{path.name}{_PARTIAL}")
+        self._manifest: dict[str, dict[str, Any]] = {}
 
     def begin(self) -> None:
         """Make the staging folder, empty. One rank does this before the others write."""
@@ -47,44 +47,40 @@ class Saving:
 
     def write_model(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the weights as they are given: fp32 masters."""
-        self._write(MODEL_FILE, tensors)
+        self._manifest[MODEL_FILE] = write_tensors(self.staging / MODEL_FILE, tensors)
 
     def write_state(self, rank: int, tensors: Mapping[str, Tensor]) -> None:
         """Write one rank's optimizer and random state."""
-        self._write(state_file(rank), tensors)
+        name = state_file(rank)
+        self._manifest[name] = write_tensors(self.staging / name, tensors)
 
     def write_file(self, name: str, content: bytes) -> None:
         """Write a file that travels along, such as the tokenizer's."""
         write_atomic(self.staging / name, content)
+        self._manifest[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
     def commit(self, meta: dict[str, Any]) -> Path:
         """Write meta data and manifest, and make it a checkpoint by one rename. Returns its path."""
-        write_atomic(self.staging / META_FILE, (json.dumps(meta, indent=2) + "\n").encode())
-        manifest = make_manifest(self.staging)
+        self.write_file(META_FILE, (json.dumps(meta, indent=2) + "\n").encode())
+        manifest = dict(sorted(self._manifest.items()))
         write_atomic(self.staging / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode())
+        before = self.path.with_name(f".{self.path.name}.before{_PARTIAL}")
         if self.path.exists():
-            shutil.rmtree(self.path)  # the same step, saved again
+            self.path.rename(before)  # the same step, saved again
         self.staging.rename(self.path)
         sync_folder(self.path.parent)
+        shutil.rmtree(before, ignore_errors=True)
         return self.path
 
     def abandon(self) -> None:
         """Remove what a failed save has written."""
         shutil.rmtree(self.staging, ignore_errors=True)
 
-    def _write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        path = self.staging / name
-        try:
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
-        except SafetensorError as error:
-            # safetensors words a failed write as an error of its own: a full disk is still the disk's.
-            raise OSError(errno.EIO, str(error), os.fspath(path)) from error
-        path.chmod(0o644)  # safetensors makes a file that only its owner may read
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed saves have left in a folder: never a checkpoint, whose name they do not have."""
+    for path in folder.glob(f".step_*{_PARTIAL}"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def point_link(link: Path, target: Path) -> None:

@@ -213,6 +213,17 @@ class TrainConfig(ModelSpec):
     checkpoint_warmup_tokens: Whole = field(0, group="Checkpoints", unit="tokens", ge=0)
     """No checkpoint before this many tokens."""
 
+    keep_last_checkpoints: Whole | None = field(None, group="Checkpoints", ge=1)
+    """Keep so many of the last checkpoints and remove older ones, except those that the two keys below keep;
+    null keeps all."""
+
+    keep_best_checkpoints: Whole = field(1, group="Checkpoints", ge=0)
+    """With keep_last_checkpoints, also keep so many of the lowest validation loss. A checkpoint has one where
+    an evaluation was made at its step."""
+
+    keep_checkpoint_every_n_tokens: Whole = field(0, group="Checkpoints", unit="tokens", ge=0)
+    """With keep_last_checkpoints, also keep the first checkpoint of every span of so many tokens; 0 keeps none."""
+
     init_checkpoint: Text | None = field(None, group="Checkpoints")
     """Warm start: take weights and architecture from this checkpoint; schedules, optimizers and steps
     start fresh (README's -p)."""

@@ -28,6 +28,12 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
+    def max(self, values: Tensor) -> Tensor:
+        """The largest of each element over all ranks, on every rank."""
+        if self.world_size > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return values
+
     def any(self, flag: bool) -> bool:
         """Whether a flag is set on any rank."""
         return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())

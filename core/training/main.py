@@ -24,7 +24,7 @@ from core.data.tokenizers import RANKS_FILE
 from core.errors import DaisyError
 from core.runs.directory import RunDirectory
 from core.training.distributed import Ranks, join_ranks, leave_ranks
-from core.training.trainer import Trainer, TrainingError
+from core.training.trainer import RunData, Trainer, TrainingError
 
 
 def main() -> int:
@@ -32,6 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--resume", action="store_true", help="go on from the last complete checkpoint")
+    parser.add_argument("--accept-new-data", action="store_true", help="with --resume, also with other shards")
     arguments = parser.parse_args()
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -41,7 +42,7 @@ def main() -> int:
         trainer = build_trainer(RunDirectory(arguments.run_dir), ranks, asked)
         warm = trainer.config.init_checkpoint
         if arguments.resume:
-            if not trainer.resume():
+            if not trainer.resume(accept_new_data=arguments.accept_new_data):
                 raise TrainingError(f"{arguments.run_dir}: has no complete checkpoint to go on from")
         elif warm is not None:
             trainer.warm_start(load_tensors(Path(warm)))
@@ -76,18 +77,16 @@ def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:
         seed=config.seed,
         begin_shard=config.begin_shard,
     )
-    return Trainer(
-        config,
-        run,
+    data = RunData(
         stream,
         validation,
         token_bytes,
-        ranks,
-        travels={RANKS_FILE: ranks_file} if (ranks_file := tokenizer.ranks_file()) is not None else {},
-        travel_meta={"tokenizer": asdict(found.tokenizer)},
-        stop=lambda: bool(asked),
-        log=_say if ranks.first else lambda line: None,
+        decode=lambda tokens: tokenizer.decode_bytes(tokens).decode(errors="replace"),
+        document_tokens=found.document_tokens,
+        files={RANKS_FILE: ranks_file} if (ranks_file := tokenizer.ranks_file()) is not None else {},
+        meta={"tokenizer": asdict(found.tokenizer)},
     )
+    return Trainer(config, run, data, ranks, stop=lambda: bool(asked), log=_say if ranks.first else lambda line: None)
 
 
 def _say(line: str) -> None:

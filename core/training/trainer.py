@@ -9,26 +9,32 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
-from core.checkpoint.format import checkpoint_name, complete_checkpoints, read_meta, state_file
-from core.checkpoint.save import Saving, load_tensors, optimizer_tensors, point_link, restore_optimizers
+from core.checkpoint.format import complete_checkpoints, read_meta, state_file
+from core.checkpoint.retention import Retention
+from core.checkpoint.save import load_tensors, optimizer_tensors, restore_optimizers
+from core.checkpoint.writer import CheckpointWriter
+from core.config.estimate import Precision, estimate
 from core.config.train_config import TrainConfig
-from core.config.windows import layer_windows, long_window_at
-from core.data.stream import Batch, Prefetch, TokenStream, document_ids, step_cursors
+from core.data.stream import Batch, Prefetch, TokenStream, step_cursors
 from core.errors import DaisyError
 from core.model.daisy_core import DaisyCore, initialize
 from core.runs.directory import RunDirectory
+from core.training.device_peak import device_peak
 from core.training.distributed import Ranks
 from core.training.evaluate import Score, evaluate
-from core.training.loss import soft_capped_loss
-from core.training.optimizers import build_optimizers, set_progress
+from core.training.metrics import Meter, StepTimes, peak_memory
+from core.training.optimizers import build_optimizers
+from core.training.step import NotFiniteError, Step, Stepper, long_window, windows_at
+from core.training.wandb_log import WandbLog
+
+_SAMPLE_TOKENS = 64
 
 
 class TrainingError(DaisyError):
@@ -45,65 +51,57 @@ class State:
     best_val: float | None = None
 
 
-class SummedLoss(nn.Module):
-    """The model and its loss as one module, so that DDP sees the whole forward pass."""
+@dataclass(frozen=True)
+class RunData:
+    """What a run reads. `validation` are the named validation streams, which do not shuffle.
 
-    def __init__(self, model: DaisyCore, config: TrainConfig) -> None:
-        super().__init__()
-        self.model = model
-        self._config = config
+    `token_bytes` (vocabulary,) int64 is the length of every token in bytes, 0 for end-of-text; `document_tokens` the
+    mean document length, where it is known. `files` and `meta` go into every checkpoint: the tokenizer's file,
+    and what else rebuilds it.
+    """
 
-    def forward(self, sequences: Tensor, documents: Tensor, windows: list[int]) -> Tensor:
-        """Sum of the loss over the targets of sequences (count, length + 1)."""
-        hidden = self.model.hidden(sequences[:, :-1], documents, windows=windows)
-        c, targets = self._config, sequences[:, 1:].flatten()
-        weight = self.model.head.weight
-        return soft_capped_loss(
-            hidden.flatten(0, 1), weight, targets, c.logit_softcap, c.loss_chunk_tokens, c.vocab_size
-        )
+    stream: TokenStream
+    validation: dict[str, TokenStream]
+    token_bytes: Tensor
+    decode: Callable[[list[int]], str]
+    document_tokens: float | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 class Trainer:
-    """One rank of a run.
-
-    `validation` are the named validation streams and `token_bytes` the length of every token in bytes.
-    `travels` and `travel_meta` go into every checkpoint: the tokenizer's file, and what else rebuilds it.
-    `stop` is asked after every step; ranks agree on the answer. `log` gets one line a log point.
-    """
+    """One rank of a run. `stop` is asked after every step; ranks agree on the answer. `log` gets lines for people."""
 
     def __init__(
         self,
         config: TrainConfig,
         run: RunDirectory,
-        stream: TokenStream,
-        validation: dict[str, TokenStream],
-        token_bytes: Tensor,
+        data: RunData,
         ranks: Ranks,
         *,
-        travels: dict[str, bytes] | None = None,
-        travel_meta: dict[str, Any] | None = None,
         stop: Callable[[], bool] = lambda: False,
         log: Callable[[str], None] = lambda line: None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config = config
         self.run = run
-        self.stream = stream
-        self.validation = validation
+        self.data = data
         self.ranks = ranks
         self.state = State()
         self._last_saved = self._last_evaluated = -1  # steps
-        self._token_bytes = token_bytes
-        self._travels, self._travel_meta = travels or {}, travel_meta or {}
+        self._val_loss: float | None = None  # of the last evaluation
+        self._memory_told = False
         self._stop = stop
         self._log = log
         self._clock = clock
+        self._memory_before = peak_memory(ranks.device)
         dtype = torch.bfloat16 if ranks.device.type == "cuda" else torch.float32
         self.model = DaisyCore(config.spec, compute_dtype=dtype)
         initialize(self.model, config.seed)
         self.model.to(ranks.device)
         self.optimizers = build_optimizers(self.model, config)
-        self._loss: nn.Module = SummedLoss(self.model, config)
+        self._writer: CheckpointWriter | None = None
+        self._wandb: WandbLog | None = None
 
     def warm_start(self, tensors: dict[str, Tensor]) -> None:
         """Take weights from another run; everything else starts fresh."""
@@ -114,15 +112,21 @@ class Trainer:
                 f"the checkpoint's weights do not fit this model: {' '.join(str(error).split())}"
             ) from error
 
-    def resume(self) -> bool:
-        """Go on from the run's last complete checkpoint; False where it has none."""
+    def resume(self, *, accept_new_data: bool = False) -> bool:
+        """Go on from the run's last complete checkpoint; False where it has none.
+
+        With `accept_new_data`, shards other than those that the run has read are read from their beginning;
+        without it they are refused.
+        """
         found = list(complete_checkpoints(self.run.checkpoints))
         if not found:
             return False
         meta = read_meta(found[-1])
-        if meta["fingerprint"] != self.stream.fingerprint():
+        new_data = meta["fingerprint"] != self.data.stream.fingerprint()
+        if new_data and not accept_new_data:
             raise TrainingError(
-                f"{found[-1]}: the training shards are not those that this run read; it cannot go on exactly"
+                f"{found[-1]}: the training shards are not those that this run read, so it cannot go on exactly; "
+                "--accept-new-data goes on with the new ones, from their beginning"
             )
         now, then = self.config.tokens_per_step(self.ranks.world_size), meta["tokens_per_step"]
         if now != then:
@@ -134,122 +138,115 @@ class Trainer:
         # Parameters and optimizer state are the same on every rank: rank 0's file serves any number of them.
         restore_optimizers(self.optimizers, load_tensors(found[-1], state_file(0), device=self.ranks.device))
         self.state = State(**meta["state"])
+        if new_data:
+            self.state.cursor = 0
         self._last_saved = self.state.step
         return True
 
     def fit(self) -> str:
         """Train to target_tokens. Returns "finished" or "stopped"."""
         config, state = self.config, self.state
-        if self.ranks.world_size > 1:
-            self._loss = DistributedDataParallel(self._loss)
+        stepper = Stepper(self.model, self.optimizers, config, self.ranks)
         per_step = config.tokens_per_step(self.ranks.world_size) // config.training_sequence_length
         cursors = step_cursors(state.cursor, per_step, self.ranks.rank, self.ranks.world_size)
-        self._event("started" if state.step == 0 else "resumed", tokens=state.tokens)
-        outcome = "finished"
-        with Prefetch(self.stream, cursors) as batches:
-            for behind, batch in self._until_target(batches):
-                began = self._clock()
-                loss, norm = self._step(batch)
-                state.step += 1
-                state.cursor = behind
-                state.tokens += per_step * config.training_sequence_length
-                self._after_step(loss, norm, per_step, self._clock() - began)
-                if self.ranks.any(self._stop()):
-                    outcome = "stopped"
-                    break
-        if outcome == "finished" and self._last_evaluated != state.step:
-            self._evaluate()
-        if config.save_checkpoint and self._last_saved != state.step:
-            self.save()
+        peak = device_peak(self.ranks.device)
+        total_peak = self.ranks.sum(torch.tensor(peak.flops, dtype=torch.float64, device=self.ranks.device)).item()
+        meter = Meter(config, total_peak, self.data.document_tokens)
+        self._event(
+            "started" if state.step == 0 else "resumed",
+            tokens=state.tokens,
+            devices=self.ranks.world_size,
+            peak_flops=total_peak,
+            peak_source=peak.source,
+        )
+        if self.ranks.first:
+            retention = Retention(
+                config.keep_last_checkpoints, config.keep_best_checkpoints, config.keep_checkpoint_every_n_tokens
+            )
+            self._writer = CheckpointWriter(self.run.checkpoints, retention)
+            self._wandb = WandbLog(config, self.run.path, self._warn) if config.wandb_log else None
+        try:
+            outcome = self._steps(stepper, cursors, per_step * config.training_sequence_length, meter)
+            if outcome == "finished" and self._last_evaluated != state.step:
+                self._evaluate()
+            if config.save_checkpoint and self._last_saved != state.step:
+                self.save()
+        finally:
+            # Whatever ended the steps, a checkpoint that is being written is finished.
+            self._tell_saves(wait=True)
+            if self._wandb is not None:
+                self._wandb.close()
+        self.ranks.barrier()
         self._event(outcome, tokens=state.tokens)
         return outcome
 
     def save(self) -> None:
-        """Write a checkpoint; a failure is a warning and leaves the ones before it as they are."""
-        state = self.state
-        self._last_saved = state.step
-        if not self.ranks.first:
-            self.ranks.barrier()
-            return
-        saving = Saving(self.run.checkpoints / checkpoint_name(state.step))
-        try:
-            saving.begin()
-            saving.write_model(self.model.state_dict())
-            saving.write_state(0, optimizer_tensors(self.optimizers))
-            for name, content in self._travels.items():
-                saving.write_file(name, content)
-            path = saving.commit(self._meta())
-            point_link(self.run.checkpoints / "latest", path)
-            self._event("checkpoint", path=path.name)
-        except OSError as error:
-            saving.abandon()
-            self._event("warning", message=f"checkpoint not saved: {error.strerror or error}")
-            self._log(f"warning: checkpoint not saved: {error.strerror or error}; training goes on")
-        self.ranks.barrier()
+        """Begin a checkpoint; a failure is a warning and leaves the ones before it as they are."""
+        self._last_saved = self.state.step
+        if self._writer is not None:
+            weights, optimizers = self.model.state_dict(), optimizer_tensors(self.optimizers)
+            self._writer.write(self.state.step, weights, optimizers, self._meta(), self.data.files)
+            self._tell_saves()
 
-    def _until_target(self, batches: Prefetch) -> Iterator[tuple[int, Batch]]:
-        items = iter(batches)
-        while self.state.tokens < self.config.target_tokens:
-            yield next(items)
-
-    def _step(self, batch: Batch) -> tuple[float, float]:
-        """One optimizer step; returns the mean loss over all ranks and the norm of the gradient."""
-        config, progress = self.config, self.state.tokens / self.config.target_tokens
-        set_progress(self.optimizers, config, progress)
-        windows = self.windows(progress)
-        targets = self._targets(batch)
-        total = torch.zeros((), device=self.ranks.device)
-        for number in range(len(batch)):
-            part = batch[number : number + 1]
-            sequences = torch.from_numpy(part).to(self.ranks.device)
-            documents = torch.from_numpy(document_ids(part, config.eos_token_id)).to(self.ranks.device)
-            with self._synchronised(last=number == len(batch) - 1):
-                loss = self._loss(sequences, documents, windows)
-                # DDP averages over the ranks; the sum over all of them is to be divided by the global count.
-                (loss * (self.ranks.world_size / targets)).backward()
-            total += loss.detach()
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        mean = (self.ranks.sum(total) / targets).item()
-        if not (math.isfinite(mean) and math.isfinite(norm.item())):
-            raise self._not_finite(mean, norm.item(), batch)
-        if config.grad_clip_norm is not None and norm.item() > config.grad_clip_norm:
-            torch._foreach_mul_(gradients, config.grad_clip_norm / norm.item())
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        return mean, norm.item()
-
-    def windows(self, progress: float) -> list[int]:
-        """The windows in force at `progress`, one a layer."""
-        c = self.config
-        long = long_window_at(progress, c.attention_window_len, c.window_block_size, c.full_windows)
-        return layer_windows(c, long)
-
-    def _targets(self, batch: Batch) -> float:
-        count = torch.tensor(float(batch[:, 1:].size), device=self.ranks.device)
-        return self.ranks.sum(count).item()
-
-    def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients travel between ranks with the last sequence of a step only."""
-        if isinstance(self._loss, DistributedDataParallel) and not last:
-            return self._loss.no_sync()
-        return nullcontext()
-
-    def _after_step(self, loss: float, norm: float, per_step: int, seconds: float) -> None:
+    def _steps(self, stepper: Stepper, cursors: Iterator[tuple[int, list[int]]], step_tokens: int, meter: Meter) -> str:
         config, state = self.config, self.state
-        step_tokens = per_step * config.training_sequence_length
-        if self.ranks.first and (state.step == 1 or state.step % config.log_every_steps == 0):
-            rate = step_tokens / seconds
-            lr = {g["name"]: g["lr"] for optimizer in self.optimizers for g in optimizer.param_groups}
-            record = {"train_loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_s": rate}
-            self.run.append(self.run.metrics, self._stamp() | record)
-            left = (config.target_tokens - state.tokens) / rate
-            share = state.tokens / config.target_tokens
-            self._log(
-                f"step {state.step}  {share:4.0%}  loss {loss:.4f}  {rate:,.0f} tokens/s  ETA {max(0.0, left):.0f} s"
-            )
-        if _crossed(state.tokens, step_tokens, config.val_loss_every_tokens):
+        with Prefetch(self.data.stream, cursors) as batches:
+            items = iter(batches)
+            while state.tokens < config.target_tokens:
+                asked = self._clock()
+                behind, batch = next(items)
+                began = self._clock()
+                last = state.tokens + step_tokens >= config.target_tokens
+                due = last or state.step == 0 or (state.step + 1) % config.log_every_steps == 0
+                try:
+                    step = stepper.step(batch, state.tokens / config.target_tokens, measured=due)
+                except NotFiniteError as error:
+                    raise self._not_finite(error, batch) from error
+                state.step += 1
+                state.cursor = behind
+                state.tokens += step_tokens
+                meter.step(StepTimes(self._clock() - began, began - asked))
+                if due:
+                    self._log_point(step, meter, step_tokens)
+                self._after_step(step_tokens)
+                if self.ranks.any(self._stop()):
+                    return "stopped"
+        return "finished"
+
+    def _log_point(self, step: Step, meter: Meter, step_tokens: int) -> None:
+        state, config = self.state, self.config
+        used = torch.tensor(float(peak_memory(self.ranks.device)), dtype=torch.float64, device=self.ranks.device)
+        memory = int(self.ranks.max(used).item())  # of the rank that has most
+        if not self.ranks.first:
+            return
+        began_at = (state.tokens - step_tokens) / config.target_tokens
+        figures = meter.figures(step_tokens, state.tokens, long_window(config, began_at))
+        record = {
+            "train_loss": step.loss,
+            "max_rank_loss": step.max_rank_loss,
+            "lr": {g["name"]: g["lr"] for optimizer in self.optimizers for g in optimizer.param_groups},
+            "grad_norm": step.grad_norm,
+            **step.movement,
+            **figures,
+            "memory": memory,
+        }
+        self._record(record)
+        share = state.tokens / config.target_tokens
+        self._log(
+            f"step {state.step}  {share:4.0%}  loss {step.loss:.4f}  {figures['tokens_per_s']:,.0f} tokens/s  "
+            f"ETA {figures['eta_s']:.0f} s"
+        )
+        if not self._memory_told:
+            self._memory_told = True
+            precision: Precision = "bf16" if self.ranks.device.type == "cuda" else "fp32"
+            estimated = estimate(config, world_size=self.ranks.world_size, precision=precision).memory.total
+            self._event("memory", peak=memory, before=self._memory_before, estimated=estimated)
+
+    def _after_step(self, step_tokens: int) -> None:
+        config, state = self.config, self.state
+        self._tell_saves()
+        finished = state.tokens >= config.target_tokens  # before the last checkpoint, so that it knows its loss
+        if finished or _crossed(state.tokens, step_tokens, config.val_loss_every_tokens):
             self._evaluate()
         due = _crossed(state.tokens, step_tokens, config.checkpoint_per_n_tokens)
         if config.save_checkpoint and due and state.tokens >= config.checkpoint_warmup_tokens:
@@ -257,10 +254,10 @@ class Trainer:
 
     def _evaluate(self) -> None:
         self._last_evaluated = self.state.step
-        windows = self.windows(min(1.0, self.state.tokens / self.config.target_tokens))
+        windows = windows_at(self.config, min(1.0, self.state.tokens / self.config.target_tokens))
         scores: dict[str, Score] = {
-            name: evaluate(self.model, stream, self.config, windows, self._token_bytes, self.ranks)
-            for name, stream in self.validation.items()
+            name: evaluate(self.model, stream, self.config, windows, self.data.token_bytes, self.ranks)
+            for name, stream in self.data.validation.items()
         }
         if not scores:
             return
@@ -268,9 +265,11 @@ class Trainer:
         if not math.isfinite(mean):
             self._event("not_finite", val={name: str(score.loss) for name, score in scores.items()})
             raise TrainingError(f"the validation loss at step {self.state.step} is {mean}: training stopped")
+        self._val_loss = mean
         self.state.best_val = mean if self.state.best_val is None else min(mean, self.state.best_val)
         if self.ranks.first:
-            self.run.append(self.run.metrics, self._stamp() | {"val": {n: asdict(s) for n, s in scores.items()}})
+            self._record({"val": {name: asdict(score) for name, score in scores.items()}})
+            self._event("eval", val={name: score.loss for name, score in scores.items()})
             for name, score in scores.items():
                 self._log(
                     f"step {self.state.step}  {name}: loss {score.loss:.4f}  ppl {score.ppl:.2f}  bpb {score.bpb:.4f}"
@@ -283,25 +282,59 @@ class Trainer:
             "step": self.state.step,
             "tokens": self.state.tokens,
             "best_val": self.state.best_val,
+            "val_loss": self._val_loss if self._last_evaluated == self.state.step else None,
             "tokens_per_step": self.config.tokens_per_step(self.ranks.world_size),
             "progress": progress,
-            "windows": self.windows(progress),
+            "windows": windows_at(self.config, progress),
             "hparams": self.config.model_dump(),
-            "fingerprint": self.stream.fingerprint(),
-            "torch": torch.__version__,
-            **self._travel_meta,
+            "fingerprint": self.data.stream.fingerprint(),
+            "parent": self.config.init_checkpoint,
+            "versions": {"daisy-tui": version("daisy-tui"), "torch": torch.__version__},
+            **self.data.meta,
         }
 
-    def _not_finite(self, loss: float, norm: float, batch: Batch) -> TrainingError:
-        """Note everything that helps to find out why, and stop: the last checkpoint is still good."""
-        norms = {n: p.grad.norm().item() for n, p in self.model.named_parameters() if p.grad is not None}
-        bad = sorted(name for name, value in norms.items() if not math.isfinite(value))
-        details = {"loss": str(loss), "grad_norm": str(norm), "cursor": self.state.cursor, "parameters": bad}
-        self._event("not_finite", **details, sample=batch[0, :64].tolist())
+    def _tell_saves(self, *, wait: bool = False) -> None:
+        """Write down how the saves behind training have ended."""
+        for outcome in self._writer.outcomes(wait=wait) if self._writer is not None else []:
+            if outcome.failure is None:
+                assert outcome.path is not None
+                removed = {"removed": list(outcome.removed)} if outcome.removed else {}
+                self._event("checkpoint", step=outcome.step, tokens=outcome.tokens, path=outcome.path.name, **removed)
+            else:
+                reason = outcome.failure.strerror or outcome.failure
+                self._warn(f"checkpoint of step {outcome.step} not saved: {reason}; training goes on")
+
+    def _not_finite(self, error: NotFiniteError, batch: Batch) -> TrainingError:
+        """Note everything that helps to find out why: the last checkpoint is still good."""
+        bad = sorted(name for name, value in error.grad_norms.items() if not math.isfinite(value))
+        if self.ranks.first or not math.isfinite(error.own_loss):
+            sample = batch[0, :_SAMPLE_TOKENS].tolist()
+            details = {
+                "rank": self.ranks.rank,
+                "loss": str(error.own_loss),
+                "grad_norm": str(error.grad_norm),
+                "cursor": self.state.cursor,
+                "sample": sample,
+                "text": self.data.decode(sample),
+                "parameters": bad,
+                # JSON knows no NaN: norms are numbers where they are finite, and words where they are not.
+                "grad_norms": {n: v if math.isfinite(v) else str(v) for n, v in error.grad_norms.items()},
+            }
+            self.run.append(self.run.events, self._stamp() | {"event": "not_finite", **details})
         return TrainingError(
-            f"loss {loss} and gradient norm {norm} at step {self.state.step + 1}: training stopped; "
-            f"the event names cursor, sample and {len(bad)} parameters; a lower lr_scale may help"
+            f"{error} at step {self.state.step + 1}: training stopped; the event not_finite names cursor, text and "
+            f"{len(bad)} parameters; a lower lr_scale may help"
         )
+
+    def _record(self, record: dict[str, Any]) -> None:
+        stamped = self._stamp() | record
+        self.run.append(self.run.metrics, stamped)
+        if self._wandb is not None:
+            self._wandb.log(stamped)
+
+    def _warn(self, message: str) -> None:
+        self._event("warning", message=message)
+        self._log(f"warning: {message}")
 
     def _event(self, event: str, **details: Any) -> None:
         if self.ranks.first:

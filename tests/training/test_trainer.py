@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.checkpoint.format import complete_checkpoints
+from core.checkpoint.format import complete_checkpoints, read_meta
 from core.checkpoint.save import load_tensors
 from core.config.compose import compose
 from core.data.documents import TextSource
@@ -25,6 +25,7 @@ from core.data.tokenizers import ByteTokenizer
 from core.runs.directory import RunDirectory, create_run, find_run, read_records
 from core.training.distributed import Ranks
 from core.training.main import build_trainer
+from core.training.step import Stepper
 from core.training.trainer import Trainer, TrainingError
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,10 @@ def _weights(run: RunDirectory) -> dict[str, Tensor]:
     return load_tensors(list(complete_checkpoints(run.checkpoints))[-1])
 
 
+def _stepper(trainer: Trainer) -> Stepper:
+    return Stepper(trainer.model, trainer.optimizers, trainer.config, trainer.ranks)
+
+
 def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -94,7 +99,22 @@ def test_a_run_learns_and_writes_what_happened(make: MakeTrainer) -> None:
     assert len(scores) == 3  # at 2,048, at 4,096, and at the end
     assert scores[-1]["bpb"] == pytest.approx(scores[-1]["loss"] / torch.tensor(2.0).log().item(), rel=0.02)
     events = [record["event"] for record in read_records(trainer.run.events)]
-    assert events == ["started", *["checkpoint"] * 5, "finished"]
+    assert (events[0], events[-1]) == ("started", "finished")
+    assert {name: events.count(name) for name in events[1:-1]} == {"memory": 1, "eval": 3, "checkpoint": 5}
+    last = read_meta(trainer.run.checkpoints / "latest")
+    assert last["val_loss"] == scores[-1]["loss"], "the last checkpoint knows the last evaluation"
+    assert last["best_val"] == min(score["loss"] for score in scores)
+    assert (trainer.run.checkpoints / "best").is_symlink()
+    figures = [record for record in records if "train_loss" in record][-1]
+    assert figures["max_rank_loss"] == pytest.approx(figures["train_loss"])
+    groups = {"hidden_matrix_params", "embed_params", "head_params", "scalar_params"}
+    assert figures["lr"].keys() == figures["update_rms"].keys() == figures["weight_rms"].keys() == groups
+    assert all(figures["update_rms"][name] > 0 for name in groups)
+    assert figures["memory"] > 0
+    assert figures["eta_s"] == 0
+    assert 0 < figures["mfu"] < 1
+    assert 0 <= figures["data_wait"] < 1
+    assert 0 < figures["step_ms"]["p50"] <= figures["step_ms"]["p95"]
     assert (trainer.run.checkpoints / "latest").resolve().name == "step_000000020"
 
 
@@ -102,7 +122,7 @@ def test_a_run_learns_and_writes_what_happened(make: MakeTrainer) -> None:
 def test_n_plus_m_steps_are_n_then_m_bit_for_bit(make: MakeTrainer, stop_after: int) -> None:
     whole = make("whole")
     whole.fit()
-    assert whole.stream.position(whole.state.cursor)[0] > 0, "the run never wrapped around its epoch"
+    assert whole.data.stream.position(whole.state.cursor)[0] > 0, "the run never wrapped around its epoch"
     asked: list[int] = []
     first = make("cut", asked=asked)
     after_step = first._after_step
@@ -193,6 +213,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_what_happened(make: MakeTrain
     assert event["cursor"] == 9 * 4
     assert "blocks.1.feedforward.up" in event["parameters"]
     assert len(event["sample"]) == 64
+    assert "jumps over the lazy dog" in event["text"]
+    assert event["grad_norms"]["blocks.1.feedforward.up"] == "nan"
+    assert event["grad_norms"].keys() == {name for name, _ in trainer.model.named_parameters()}
     assert [path.name for path in complete_checkpoints(trainer.run.checkpoints)][-1] == "step_000000008"
 
 
@@ -215,10 +238,10 @@ def test_a_disk_that_is_full_costs_a_checkpoint_and_not_the_run(
 def test_accumulation_and_one_batch_are_one_step(make: MakeTrainer) -> None:
     # Four sequences accumulated are the mean over all their targets, whatever their order.
     trainer = make("a", "target_tokens=256")
-    batch = trainer.stream.read(range(4))
-    loss, norm = trainer._step(batch)
-    other = make("b", "target_tokens=256")
-    assert other._step(batch[::-1].copy()) == pytest.approx((loss, norm), rel=1e-5)
+    batch = trainer.data.stream.read(range(4))
+    one = _stepper(trainer).step(batch, 0.0)
+    other = _stepper(make("b", "target_tokens=256")).step(batch[::-1].copy(), 0.0)
+    assert (other.loss, other.grad_norm) == pytest.approx((one.loss, one.grad_norm), rel=1e-5)
 
 
 def test_a_gradient_is_clipped_to_its_norm_and_reported_as_it_was(make: MakeTrainer) -> None:
@@ -228,7 +251,7 @@ def test_a_gradient_is_clipped_to_its_norm_and_reported_as_it_was(make: MakeTrai
         optimizer = trainer.optimizers[1]
         step = optimizer.step
         optimizer.step = lambda: (seen.append(trainer.model.head.weight.grad.clone()), step())[1]  # type: ignore[method-assign, union-attr, func-returns-value, assignment, misc]
-        norm = trainer._step(trainer.stream.read(range(4)))[1]
+        norm = _stepper(trainer).step(trainer.data.stream.read(range(4)), 0.0).grad_norm
         return norm, seen[0]
 
     norm, whole = after_one_step()
