@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.config.compose import Composed, compose
+from core.config.model_spec import ModelSpec
+from core.config.windows import layer_windows
 
 SPEC = """\
 model_class: DaisyCore
@@ -56,3 +59,44 @@ def compose_text(workspace: Path) -> Callable[..., Composed]:
         return compose("small", overrides)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def save_model() -> Callable[..., Path]:
+    """Save a small initialised DaisyCore with all its gates as a checkpoint, as the trainer does.
+
+    `edit` may change the tensors before they are written; `meta` what stands in meta.json.
+    """
+
+    def save(
+        folder: Path,
+        *,
+        seed: int = 0,
+        state: bool = True,
+        edit: Callable[[dict[str, Any]], None] = lambda tensors: None,
+        **meta: Any,
+    ) -> Path:
+        import torch
+
+        from core.checkpoint.save import Saving
+        from core.model.daisy_core import DaisyCore, initialize
+
+        shape = {"num_layers": 6, "num_heads": 2, "head_dim": 8, "model_dim": 16, "vocab_size": 257}
+        lengths = {"eos_token_id": 256, "max_seq_len": 128, "attention_window_len": 32}
+        spec = ModelSpec(**shape, **lengths, depth_skips=True, value_embeddings=2)
+        model = DaisyCore(spec)
+        initialize(model, seed)
+        tensors = model.state_dict()
+        edit(tensors)
+        saving = Saving(folder)
+        saving.begin()
+        saving.write_model(tensors)
+        if state:
+            saving.write_state(0, {"0.0.momentum_buffer": torch.zeros(3)})
+        facts = {"step": 7, "tokens": 1792, "best_val": 4.25, "tokens_per_step": 256, "progress": 0.5}
+        hparams = {**spec.model_dump(), "target_tokens": 3584, "init_checkpoint": None}
+        tokenizer = {"name": "bytes", "vocab_size": 257, "eot_token_id": 256, "fingerprint": "f", "file": None}
+        more = {"windows": layer_windows(spec, 16), "hparams": hparams, "tokenizer": tokenizer, "torch": "2.11"}
+        return saving.commit(facts | more | meta)
+
+    return save

@@ -92,6 +92,8 @@ _DATA = LazyGroup(
     lazy={
         "train": Lazy("daisy_tui.cli.train:train", "Train a config; go on with a run."),
         "sample": Lazy("daisy_tui.cli.sample:sample", "Print text that a checkpoint goes on with."),
+        "inspect": Lazy("daisy_tui.cli.inspect:inspect", "Show what a checkpoint is, and what differs."),
+        "import": Lazy("daisy_tui.cli.import_:import_command", "Make a checkpoint of a foreign .pt file."),
     },
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")

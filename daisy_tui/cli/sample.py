@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 
-from core.checkpoint.format import MANIFEST_FILE
-from core.runs.directory import RunError, find_run
-from daisy_tui.cli.train import RUNS
+from daisy_tui.cli.checkpoints import checkpoint_folder
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +22,7 @@ from daisy_tui.cli.train import RUNS
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def sample(checkpoint: str, **options: str | int | float) -> int:
     """Print text that a checkpoint, or a run's latest one, goes on with."""
-    folder = _checkpoint(checkpoint)
+    folder = checkpoint_folder(checkpoint)
     arguments = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "core.inference.sample", str(folder), *arguments]
     child = subprocess.Popen(command)
@@ -34,14 +31,3 @@ def sample(checkpoint: str, **options: str | int | float) -> int:
             return child.wait()
         except KeyboardInterrupt:
             continue  # the child has it too, and ends
-
-
-def _checkpoint(name: str) -> Path:
-    """A checkpoint by path, or the latest one of a run."""
-    given = Path(name)
-    if given.is_dir() and not (given / "config.yaml").exists():
-        return given
-    latest = find_run(RUNS, name).checkpoints / "latest"
-    if not (latest / MANIFEST_FILE).is_file():
-        raise RunError(f"{latest.parent}: this run has no complete checkpoint yet")
-    return latest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import click
 
@@ -47,11 +47,12 @@ def echo(text: str, *, err: bool = False) -> None:
     click.echo(printable(text), err=err)
 
 
-def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
-    """Rows as aligned columns, the last one ragged."""
+def table(rows: Sequence[Sequence[str]], *, indent: str = "", right: Container[int] = ()) -> list[str]:
+    """Rows as aligned columns, those in `right` to the right; the last one ragged."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     lines = []
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
-        lines.append((indent + "  ".join([*cells, row[-1]])).rstrip())
+        padded = enumerate(zip(row, widths, strict=True))
+        cells = [cell.rjust(width) if column in right else cell.ljust(width) for column, (cell, width) in padded]
+        lines.append((indent + "  ".join(cells)).rstrip())
     return lines

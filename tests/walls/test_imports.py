@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,19 @@ COMMANDS = [
     ["train", "--help"],
     ["train", "demo", "--dry-run"],
     ["sample", "--help"],
+    ["import", "--help"],
+    ["inspect", "--help"],
+    ["inspect", "checkpoint", "--verify"],
+    ["inspect", "checkpoint", "--stats", "--json"],
+    ["inspect", "checkpoint", "--diff", "checkpoint", "--stats"],
 ]
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, save_model: Callable[..., Path]) -> Path:
     folder = tmp_path_factory.mktemp("walls")
     _modules_after("data", "demo", folder=folder)
+    save_model(folder / "checkpoint")
     return folder
 
 
@@ -54,6 +61,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_command_of_the_ground_floor_imports_torch_or_textual(command: list[str], prepared: Path) -> None:
     modules = _modules_after(*command, folder=prepared)
     assert not modules & {"torch", "textual", "aiohttp", "requests"}
+
+
+def test_an_inspection_without_statistics_loads_no_numpy(prepared: Path) -> None:
+    assert "numpy" not in _modules_after("inspect", "checkpoint", "--diff", "checkpoint", folder=prepared)
+    assert "numpy" not in _modules_after("inspect", "checkpoint", "--json", "--verify", folder=prepared)
 
 
 def test_help_loads_click_and_nothing_else_of_ours_or_others() -> None:
