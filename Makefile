@@ -12,12 +12,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: run demo test check install format lint types walls bench clean FORCE
 
-run: install  ## open the dashboard; until it exists: prepare the demo data and show what can be run
+run: install  ## open the dashboard; until it exists: train the demo, or go on with it, and sample from it
 	@$(MAKE) --no-print-directory demo
 
-demo: install  ## prepare the bundled novels and show what can be run
-	@$(BIN)/daisy data demo
-	@$(BIN)/daisy
+demo: install  ## train the demo model on the bundled novels, or go on with it, and print what it writes
+	@if ls -d runs/*-demo/checkpoints/latest >/dev/null 2>&1; \
+	  then $(BIN)/daisy train --resume demo; else $(BIN)/daisy train demo; fi
+	@$(BIN)/daisy sample demo --prompt "Emma Woodhouse" --max_tokens 120
 
 test: install  ## the whole test suite
 	@$(BIN)/python -m pytest -n auto
@@ -38,6 +39,7 @@ walls: install
 
 bench: install  ## speed, as ratios in one run
 	@$(BIN)/python -m benchmarks.bench_data
+	@$(BIN)/python -m benchmarks.bench_train
 
 install: $(INSTALLED)  ## build .venv with everything that running, testing and benchmarks need
 

@@ -59,6 +59,16 @@ ValidationSets = Annotated[
 ]
 
 
+# What makes a run the run that it is: none of these can change when it is resumed.
+FIXED_ON_RESUME = frozenset(ModelSpec.model_fields) - {"activation_checkpointing"} | {
+    "training_sequence_length",
+    "window_block_size",
+    "seed",
+    "begin_shard",
+    "init_checkpoint",
+}
+
+
 class ParamGroup(Settings):
     """One group of parameters and its learning rate."""
 

@@ -2,6 +2,7 @@
 
     runs/<YYYYMMDD-HHMMSS>-<name>/
         config.yaml    the composed config, complete      run.json      id, argv, host, versions, parent
+        overrides.txt  as typed, a line each              logs/         rank<k>.log, torchrun.log
         metrics.jsonl  one object a log point             events.jsonl  started, eval, checkpoint, ...
         checkpoints/   step_<n>/, links latest and best
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,36 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.events = path / "events.jsonl"
         self.checkpoints = path / "checkpoints"
+        self.overrides = path / "overrides.txt"
+        self.logs = path / "logs"
 
     def append(self, path: Path, record: dict[str, Any]) -> None:
         """Append one record to `metrics` or `events`, in one write."""
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
+    def write_config(self, config: TrainConfig, overrides: Sequence[str]) -> None:
+        """Write the config in force, and note the overrides as typed that made it so."""
+        # The config stands for itself: the spec it came from may change or go.
+        values = {**config.model_dump(), "model_spec": None}
+        write_atomic(self.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
+        with self.overrides.open("a", encoding="utf-8") as file:
+            file.writelines(f"{override}\n" for override in overrides)
 
-def create_run(root: Path, name: str, config: TrainConfig, facts: dict[str, Any], now: datetime) -> RunDirectory:
+    def facts(self) -> dict[str, Any]:
+        """What run.json holds. Raises RunError where it cannot be read."""
+        try:
+            data = json.loads(self.run.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.run}: cannot be read: {error}") from error
+        if not isinstance(data, dict):
+            raise RunError(f"{self.run}: not an object")
+        return data
+
+
+def create_run(
+    root: Path, name: str, config: TrainConfig, facts: dict[str, Any], now: datetime, overrides: Sequence[str] = ()
+) -> RunDirectory:
     """Make `root/<time>-<name>` with its config and `run.json`. `facts` are what run.json holds beside the id."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run"
     base = f"{now:%Y%m%d-%H%M%S}-{safe}"
@@ -57,9 +80,7 @@ def create_run(root: Path, name: str, config: TrainConfig, facts: dict[str, Any]
             continue
         except OSError as error:
             raise RunError(f"{run.path}: cannot be made: {error.strerror}") from error
-        # The config stands for itself: the spec it came from may change or go.
-        values = {**config.model_dump(), "model_spec": None}
-        write_atomic(run.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
+        run.write_config(config, overrides)
         write_atomic(run.run, (json.dumps({"id": run.path.name, "name": safe, **facts}, indent=2) + "\n").encode())
         return run
     raise RunError(f"{root / base}: a thousand runs of this name began in this second")

@@ -27,7 +27,7 @@ _STATED = (
     ("RTX 4090", 165e12),
     ("RTX 3090", 71e12),
 )
-_ROUNDS = 3
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def device_peak(device: torch.device) -> Peak:
             if part in name.replace("-", " ").replace(" 80GB", "").replace(" 40GB", ""):
                 return Peak(flops, "stated")
         return Peak(matrix_product_rate(device, torch.bfloat16, 8192), "measured")
-    return Peak(matrix_product_rate(device, torch.float32, 2048), "measured")
+    return Peak(matrix_product_rate(device, torch.float32, 1024), "measured")
 
 
 def matrix_product_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:

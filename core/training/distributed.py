@@ -22,6 +22,10 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
+    @property
+    def first_of_machine(self) -> bool:
+        return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all ranks, on every rank."""
         if self.world_size > 1:

@@ -1,15 +1,17 @@
 """One rank of a run: `torchrun … -m core.training.main --run-dir DIR`.
 
-Reads the run's config, joins the other ranks, and trains. Exit code 0: finished, or stopped on request after a
-checkpoint (the run's events say which; torchrun would take any other code for a failure); 1 or 2: failed, with one
-line on standard error.
+Reads the run's config, joins the other ranks, and trains; what it prints goes to `logs/rank<k>.log`. Exit code 0:
+finished, or stopped on request after a checkpoint (the run's events say which; torchrun would take any other code for
+a failure); 1 or 2: failed, with an event `failed` that says why.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,23 +39,44 @@ def main() -> int:
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _frame: asked.append(received))
+    run = RunDirectory(arguments.run_dir)
     ranks = join_ranks()
+    _print_to(run.logs / f"rank{ranks.rank}.log")
     try:
-        trainer = build_trainer(RunDirectory(arguments.run_dir), ranks, asked)
+        trainer = build_trainer(run, ranks, asked)
         warm = trainer.config.init_checkpoint
         if arguments.resume:
             if not trainer.resume(accept_new_data=arguments.accept_new_data):
                 raise TrainingError(f"{arguments.run_dir}: has no complete checkpoint to go on from")
         elif warm is not None:
             trainer.warm_start(load_tensors(Path(warm)))
-        trainer.fit()
+        outcome = trainer.fit()
+        if ranks.first_of_machine and not ranks.first:
+            _note(run, ranks, outcome)  # a machine without rank 0 has a run directory of its own
         return 0
     except DaisyError as error:
-        if ranks.first:
-            sys.stderr.write("".join(f"error: {line}\n" for line in error.lines))
+        sys.stderr.write("".join(f"error: {line}\n" for line in error.lines))
+        _note(run, ranks, "failed", message="; ".join(error.lines))
         return error.exit_code
+    except Exception as error:
+        where = run.logs / f"rank{ranks.rank}.log"
+        what = " ".join(str(error).split())
+        _note(run, ranks, "failed", message=f"{type(error).__name__}: {what}; the traceback is in {where}")
+        raise
     finally:
         leave_ranks()
+
+
+def _print_to(path: Path) -> None:
+    """Send what this process, and everything that it calls, prints to the end of a file."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+
+
+def _note(run: RunDirectory, ranks: Ranks, event: str, **details: str) -> None:
+    run.append(run.events, {"time": time.time(), "event": event, "rank": ranks.rank, **details})
 
 
 def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:

@@ -94,6 +94,7 @@ class Trainer:
         self._stop = stop
         self._log = log
         self._clock = clock
+        self._peak = device_peak(ranks.device)
         self._memory_before = peak_memory(ranks.device)
         dtype = torch.bfloat16 if ranks.device.type == "cuda" else torch.float32
         self.model = DaisyCore(config.spec, compute_dtype=dtype)
@@ -149,15 +150,16 @@ class Trainer:
         stepper = Stepper(self.model, self.optimizers, config, self.ranks)
         per_step = config.tokens_per_step(self.ranks.world_size) // config.training_sequence_length
         cursors = step_cursors(state.cursor, per_step, self.ranks.rank, self.ranks.world_size)
-        peak = device_peak(self.ranks.device)
-        total_peak = self.ranks.sum(torch.tensor(peak.flops, dtype=torch.float64, device=self.ranks.device)).item()
+        total_peak = self.ranks.sum(
+            torch.tensor(self._peak.flops, dtype=torch.float64, device=self.ranks.device)
+        ).item()
         meter = Meter(config, total_peak, self.data.document_tokens)
         self._event(
             "started" if state.step == 0 else "resumed",
             tokens=state.tokens,
             devices=self.ranks.world_size,
             peak_flops=total_peak,
-            peak_source=peak.source,
+            peak_source=self._peak.source,
         )
         if self.ranks.first:
             retention = Retention(

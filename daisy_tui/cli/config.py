@@ -82,7 +82,7 @@ def show(
         _show_diff(composed, compose(other, world_size=world_size), config, other, as_json)
         return
     found = survey(composed)
-    precision, why = _precision(device)
+    precision, why = precision_for(device)
     figures = estimate(
         composed.config,
         world_size=world_size,
@@ -98,8 +98,8 @@ def show(
         }
         click.echo(json.dumps(data, indent=2))
     else:
-        _show_values(composed)
-        _show_estimates(figures, found, composed, world_size, why)
+        show_values(composed)
+        show_estimates(figures, found, composed, world_size, why)
     if strict and found.missing:
         raise ConfigError(found.missing)
     for problem in found.missing:
@@ -166,7 +166,7 @@ def _parameters(spec: ModelSpec) -> dict[str, int]:
     return {"parameters": sum(counts.values()), "parameters_streamed": streamed}
 
 
-def _precision(device: Device) -> tuple[Precision, str]:
+def precision_for(device: Device) -> tuple[Precision, str]:
     """bf16 on CUDA, fp32 on CPU, and why; `auto` asks the NVIDIA driver, without loading CUDA."""
     if device != "auto":
         return ("bf16", "on CUDA") if device == "cuda" else ("fp32", "on CPU")
@@ -186,7 +186,7 @@ def _json_value(value: Value) -> dict[str, Any]:
     return {"value": value.value, "layer": source.layer, "file": source.file, "line": source.line}
 
 
-def _show_values(composed: Composed) -> None:
+def show_values(composed: Composed) -> None:
     files = [_shown_file(display_path(path)) for path in (composed.spec_path, composed.config_path) if path is not None]
     echo(" <- ".join(files))
     click.echo(click.style("Each line can be typed back as an override.", dim=True))
@@ -245,7 +245,7 @@ def _typed_key(key: str, composed: Composed) -> str | None:
     return f"optimizers.{name}.{attribute}"
 
 
-def _show_estimates(e: Estimate, found: Survey, composed: Composed, world_size: int, why: str) -> None:
+def show_estimates(e: Estimate, found: Survey, composed: Composed, world_size: int, why: str) -> None:
     memory = e.memory
     documents = "no shards: one document a sequence"
     if found.document_tokens:

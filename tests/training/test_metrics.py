@@ -78,7 +78,7 @@ def test_the_peak_of_a_known_gpu_is_stated(monkeypatch: pytest.MonkeyPatch, name
 def test_the_peak_of_another_device_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(np.arange(0, 100, 0.5))
     monkeypatch.setattr(peaks, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
-    assert device_peak(torch.device("cpu")) == Peak(2 * 2048**3 / 0.5, "measured")
+    assert device_peak(torch.device("cpu")) == Peak(2 * 1024**3 / 0.5, "measured")
 
 
 SCORE = {"loss": 2.0, "ppl": 7.4, "bpb": 1.1}

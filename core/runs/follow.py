@@ -1,0 +1,28 @@
+"""Reading a run's records as they are appended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class RecordTail:
+    """The records that a .jsonl file gains from now on; with `from_start` also those that it has."""
+
+    def __init__(self, path: Path, *, from_start: bool = False) -> None:
+        self._path = path
+        self._rest = b""
+        self._offset = 0 if from_start or not path.exists() else path.stat().st_size
+
+    def new(self) -> list[dict[str, Any]]:
+        """The whole records since the last call; a line that is still being written comes with a later one."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        self._offset += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
