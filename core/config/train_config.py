@@ -63,6 +63,7 @@ ValidationSets = Annotated[
 FIXED_ON_RESUME = frozenset(ModelSpec.model_fields) - {"activation_checkpointing"} | {
     "training_sequence_length",
     "window_block_size",
+    "compile_blocks",
     "seed",
     "begin_shard",
     "init_checkpoint",
@@ -173,6 +174,10 @@ class TrainConfig(ModelSpec):
 
     loss_chunk_tokens: Whole = field(4096, group="Batch", unit="tokens", ge=1)
     """Tokens whose logits exist at once in the chunked cross-entropy; smaller saves memory."""
+
+    compile_blocks: Flag = field(True, group="Batch")
+    """Compile each block of the model with torch.compile on CUDA: about a minute at the start. A CPU runs
+    them as they are. A resumed run keeps to what it used: compiled and plain steps differ in the last bits."""
 
     seed: Whole = field(1337, group="Batch", ge=0)
     """Seed of the initial weights and of the order of the data."""

@@ -8,7 +8,7 @@ whose backward pads every slice's gradient to full length (2.4 s against 0.9 s a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,24 +16,25 @@ from torch.autograd.function import once_differentiable
 
 from core.model.visibility import visible
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
 # Queries in one step of the CPU backend. Smaller blocks see fewer keys in vain, larger ones cost fewer calls.
 CPU_BLOCK = 128
 
 
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, starts: Tensor, window: int, block_masks: dict[int, Any] | None = None
-) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, window: int | BlockMask) -> Tensor:
     """Attend: q (batch, heads, queries, head_dim), k and v (batch, heads, keys, head_dim).
 
     The queries are the last of the keys. `starts` (batch, queries) are positions among the keys, none
-    negative. `block_masks` are those of `core.model.flex` for CUDA tensors, and built here where they are
-    not given. Returns the shape of q. The tensors' device chooses the backend.
+    negative. For CUDA tensors the window may be given as the block mask that `core.model.flex` made of it.
+    Returns the shape of q. The tensors' device chooses the backend.
     """
     if q.is_cuda:
         from core.model.flex import build_block_masks, flex_window_attention
 
-        masks = build_block_masks(starts, k.shape[2], [window]) if block_masks is None else block_masks
-        return flex_window_attention(q, k, v, masks[window])
+        mask = build_block_masks(starts, k.shape[2], [window])[window] if isinstance(window, int) else window
+        return flex_window_attention(q, k, v, mask)
     result: Tensor = _BlockedAttention.apply(q, k, v, starts, window, CPU_BLOCK)  # type: ignore[no-untyped-call]
     return result
 

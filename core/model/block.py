@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +14,17 @@ from core.model.cache import LayerCache
 from core.model.feedforward import FeedForward
 from core.model.rotary import rotate
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
-@dataclass(frozen=True)
-class Context:
+
+class Context(NamedTuple):
     """What every layer shares in one forward pass."""
 
     starts: Tensor | None  # (batch, time): first position of each position's document; None with a cache
     cos: Tensor  # (time, head_dim / 2) fp32
     sin: Tensor
     position: int  # tokens already in the cache
-    block_masks: dict[int, Any] | None  # by window, on CUDA
 
 
 def norm(x: Tensor) -> Tensor:
@@ -41,7 +41,12 @@ class Attention(nn.Module):
         self.qkvo = nn.Parameter(torch.empty(4, spec.model_dim, spec.model_dim))
 
     def forward(
-        self, x: Tensor, context: Context, window: int, value_extra: Tensor | None, cache: LayerCache | None
+        self,
+        x: Tensor,
+        context: Context,
+        window: int | BlockMask,
+        value_extra: Tensor | None,
+        cache: LayerCache | None,
     ) -> Tensor:
         """x (batch, time, model_dim); `value_extra`, of the same shape, is added to the values."""
         batch, time, _ = x.shape
@@ -53,7 +58,7 @@ class Attention(nn.Module):
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         if cache is None:
             assert context.starts is not None
-            y = attention(q, k, v, context.starts, window, context.block_masks)
+            y = attention(q, k, v, context.starts, window)
         else:
             y = _cached_attention(q, k, v, cache, context.position)
         merged: Tensor = y.transpose(1, 2).reshape(batch, time, -1)
@@ -69,7 +74,12 @@ class Block(nn.Module):
         self.feedforward = FeedForward(spec)
 
     def forward(
-        self, x: Tensor, context: Context, window: int, value_extra: Tensor | None, cache: LayerCache | None
+        self,
+        x: Tensor,
+        context: Context,
+        window: int | BlockMask,
+        value_extra: Tensor | None,
+        cache: LayerCache | None,
     ) -> Tensor:
         x = x + self.attention(norm(x), context, window, value_extra, cache)
         change: Tensor = self.feedforward(norm(x))

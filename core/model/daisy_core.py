@@ -9,6 +9,7 @@ caller ever sees.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ class DaisyCore(nn.Module):
         """The normed stream before the head, (batch, time, model_dim) in the compute dtype."""
         spec, gates = self.spec, self.gates
         windows = self.windows if windows is None else windows
-        context = self._context(tokens, documents, windows, cache)
+        context, masks = self._context(tokens, documents, windows, cache)
         x = x0 = norm(self.embed(tokens).to(self.compute_dtype))
         skips: list[Tensor] = []
         for layer, block in enumerate(self.blocks):
@@ -90,10 +91,11 @@ class DaisyCore(nn.Module):
                 x = x + gates.x0[layer].to(x.dtype) * x0
             extra = self._value_extra(layer, tokens)
             layer_cache = cache.layers[layer] if cache else None
+            window = windows[layer] if masks is None else masks[windows[layer]]
             if spec.activation_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, context, windows[layer], extra, layer_cache, use_reentrant=False)
+                x = checkpoint(block, x, context, window, extra, layer_cache, use_reentrant=False)
             else:
-                x = block(x, context, windows[layer], extra, layer_cache)
+                x = block(x, context, window, extra, layer_cache)
             if gates.skip is not None and layer < len(gates.skip):
                 skips.append(x)
         if cache is not None:
@@ -106,6 +108,16 @@ class DaisyCore(nn.Module):
         cap = self.spec.logit_softcap
         return cap * torch.tanh(F.linear(hidden, weight).float() / cap)
 
+    def compile_blocks(self) -> None:
+        """Compile every block whole, where there are kernels to fuse: on CUDA.
+
+        All blocks share one compilation. Windows and gates enter as tensors, so that a schedule recompiles
+        nothing. On a CPU blocks stay as they are: their attention is a loop over the library's kernels.
+        """
+        if self.embed.weight.is_cuda:
+            for block in self.blocks:
+                block.compile(fullgraph=True)
+
     def new_cache(self, batch: int = 1, windows: Sequence[int] | None = None) -> KVCache:
         """An empty cache for `batch` rows, with the windows that the model was trained with."""
         windows = self.windows if windows is None else windows
@@ -113,19 +125,20 @@ class DaisyCore(nn.Module):
 
     def _context(
         self, tokens: Tensor, documents: Tensor | None, windows: Sequence[int], cache: KVCache | None
-    ) -> Context:
+    ) -> tuple[Context, dict[int, Any] | None]:
+        """What the layers share, and on CUDA the block mask of each window."""
         position = cache.position if cache else 0
         positions = torch.arange(position, position + tokens.shape[1], device=tokens.device)
         cos, sin = rotation(positions, self.spec.head_dim, self.spec.rope_theta)
         if cache is not None:
-            return Context(None, cos, sin, position, None)
+            return Context(None, cos, sin, position), None
         starts = torch.zeros_like(tokens) if documents is None else document_starts(documents)
         masks = None
         if tokens.is_cuda:
             from core.model.flex import build_block_masks
 
             masks = build_block_masks(starts, tokens.shape[1], windows)
-        return Context(starts, cos, sin, position, masks)
+        return Context(starts, cos, sin, position), masks
 
     def _value_extra(self, layer: int, tokens: Tensor) -> Tensor | None:
         """What the value embeddings add in this layer: table i serves layers i and num_layers - k + i."""

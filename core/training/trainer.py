@@ -100,6 +100,8 @@ class Trainer:
         self.model = DaisyCore(config.spec, compute_dtype=dtype)
         initialize(self.model, config.seed)
         self.model.to(ranks.device)
+        if config.compile_blocks:
+            self.model.compile_blocks()
         self.optimizers = build_optimizers(self.model, config)
         self._writer: CheckpointWriter | None = None
         self._wandb: WandbLog | None = None

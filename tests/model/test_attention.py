@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.model.attention import _BlockedAttention, attention, reference_attention
+from core.model.flex import build_block_masks
 from core.model.visibility import document_starts, visible
 
 LAYOUTS = {
@@ -135,3 +138,38 @@ def test_the_private_operators_are_as_relied_on() -> None:
         "attn_mask",
         "scale",
     ]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("time", [1, 127, 128, 300, 512])
+@pytest.mark.parametrize("window", [1, 100, 128, 129, 1000])
+def test_the_table_of_blocks_is_what_evaluating_every_pair_gives(layout: str, time: int, window: int) -> None:
+    starts = document_starts(LAYOUTS[layout](time))
+    ours = build_block_masks(starts, time, [window])[window]
+
+    def mask(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return visible(query, key, starts[row, query], window)
+
+    theirs = create_block_mask(mask, starts.shape[0], None, time, time, device="cpu")
+    for mine, other in (
+        ((ours.kv_num_blocks, ours.kv_indices), (theirs.kv_num_blocks, theirs.kv_indices)),
+        ((ours.full_kv_num_blocks, ours.full_kv_indices), (theirs.full_kv_num_blocks, theirs.full_kv_indices)),
+    ):
+        assert _block_sets(*mine) == _block_sets(*other)
+
+
+def _block_sets(counts: Tensor, indices: Tensor) -> list[list[int]]:
+    """The key blocks of every query block, row by row."""
+    rows = zip(counts.flatten().tolist(), indices.flatten(0, -2).tolist(), strict=True)
+    return [sorted(blocks[:count]) for count, blocks in rows]
+
+
+def test_flex_attention_under_our_block_mask_is_the_definition() -> None:
+    starts = document_starts((torch.arange(300) // 70)[None])
+    q, k, v = (t.detach() for t in _qkv(1, 300))
+    block_mask = build_block_masks(starts, 300, [90])[90]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is slow uncompiled
+        ours = flex_attention(q, k, v, block_mask=block_mask)
+    reference = reference_attention(q.double(), k.double(), v.double(), starts, 90)
+    torch.testing.assert_close(ours.double(), reference, atol=1e-5, rtol=0)
