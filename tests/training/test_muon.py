@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.training.muon import COEFFICIENTS, Coefficients, Muon, orthogonalize
+from core.training.muon import COEFFICIENTS, Coefficients, Muon, _on_gram, _on_matrices, orthogonalize
 
 
 def _matrices(*shape: int) -> Tensor:
@@ -30,6 +30,19 @@ def test_singular_values_are_drawn_to_one_and_directions_kept(
     assert (values[large] > low).all()
     assert (values < high).all()
     torch.testing.assert_close(inside, torch.diag_embed(values), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("coefficients", ["polar_express", "newton_schulz"])
+@pytest.mark.parametrize("rank", [1, 7, 48])
+def test_iterating_on_the_gram_matrix_is_the_iteration_on_the_matrix(coefficients: Coefficients, rank: int) -> None:
+    # Of little rank, as gradients are: what rounding leaves in the empty directions must not grow.
+    wide = _matrices(2, 48, rank) @ _matrices(2, rank, 192)
+    wide = wide / wide.norm(dim=(1, 2), keepdim=True)
+    exact = _on_matrices(wide.double(), coefficients)
+    plain, gram = _on_matrices(wide, coefficients), _on_gram(wide, coefficients)
+    largest = exact.norm()
+    assert (gram - exact).norm() < 1e-3 * largest
+    assert (plain - exact).norm() < 1e-3 * largest
 
 
 def test_every_slice_of_a_fused_weight_is_a_matrix_of_its_own() -> None:
