@@ -108,6 +108,8 @@ def gpt2(lr: float, tokens: int, train: TokenStream, val: TokenStream) -> float:
         n_head=spec.num_heads,
         n_embd=spec.model_dim,
         n_positions=LENGTH,
+        bos_token_id=spec.eos_token_id,
+        eos_token_id=spec.eos_token_id,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
