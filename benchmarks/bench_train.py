@@ -234,7 +234,7 @@ def saving() -> list[str]:
             copied = time.perf_counter() - began
             del copies
             began = time.perf_counter()
-            writer.write(step, weights, state, {"step": step, "tokens": step}, {})
+            writer.write(weights, state, {"step": step, "tokens": step}, {})
             ratios.append((time.perf_counter() - began) / copied)
         writer.outcomes(wait=True)
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)

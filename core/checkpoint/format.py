@@ -72,8 +72,14 @@ def check(folder: Path, *, hashes: bool = False, report: Callable[[int], None] =
             raise CheckpointError(f"{path}: missing; the checkpoint is incomplete")
         if path.stat().st_size != entry["bytes"]:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes instead of {entry['bytes']}; it is damaged")
-        if hashes and _sha256(path, report) != entry["sha256"]:
-            raise CheckpointError(f"{path}: its content differs from the manifest's hash; it is damaged")
+        if hashes:
+            check_hash(path, entry["sha256"], report)
+
+
+def check_hash(path: Path, sha256: str, report: Callable[[int], None] = lambda read: None) -> None:
+    """Raise CheckpointError unless a file's content is what the manifest says."""
+    if _sha256(path, report) != sha256:
+        raise CheckpointError(f"{path}: its content differs from the manifest's hash; it is damaged")
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from core.checkpoint.format import (
     MODEL_FILE,
     CheckpointError,
     check,
+    check_hash,
+    read_manifest,
     state_file,
 )
 from core.checkpoint.tensor_file import write_tensors
@@ -64,17 +67,21 @@ class Saving:
         self.write_file(META_FILE, (json.dumps(meta, indent=2) + "\n").encode())
         manifest = dict(sorted(self._manifest.items()))
         write_atomic(self.staging / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode())
-        before = self.path.with_name(f".{self.path.name}.before{_PARTIAL}")
         if self.path.exists():
-            self.path.rename(before)  # the same step, saved again
+            # A damaged one, which its run went on from before: nobody deletes it but its owner.
+            self.path.rename(_unused(self.path.with_name(f"{self.path.name}.replaced")))
         self.staging.rename(self.path)
         sync_folder(self.path.parent)
-        shutil.rmtree(before, ignore_errors=True)
         return self.path
 
     def abandon(self) -> None:
         """Remove what a failed save has written."""
         shutil.rmtree(self.staging, ignore_errors=True)
+
+
+def _unused(path: Path) -> Path:
+    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -91,12 +98,20 @@ def point_link(link: Path, target: Path) -> None:
     temporary.replace(link)
 
 
-def load_tensors(folder: Path, name: str = MODEL_FILE, *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """The tensors of one file of a complete checkpoint. Raises CheckpointError where it is damaged."""
+def load_tensors(
+    folder: Path, name: str = MODEL_FILE, *, device: str | torch.device = "cpu", verified: bool = False
+) -> dict[str, Tensor]:
+    """The tensors of one file of a complete checkpoint. Raises CheckpointError where it is damaged.
+
+    The file is hashed first, unless the caller has `verified` it: what is loaded is what was saved.
+    """
     check(folder)
     path = folder / name
-    if not path.is_file():
+    entry = read_manifest(folder).get(name)
+    if entry is None:
         raise CheckpointError(f"{path}: this checkpoint has no such file")
+    if not verified:
+        check_hash(path, entry["sha256"])
     try:
         tensors: dict[str, Tensor] = load_file(path, device=str(device))
     except (SafetensorError, OSError) as error:

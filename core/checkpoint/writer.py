@@ -23,13 +23,27 @@ from core.checkpoint.save import Saving, point_link, remove_unfinished
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one save ended: `path` and what went to make room, or the `failure` that left everything as it was."""
+    """How one save ended: a `path` where it is saved, and what went to make room; a `failure` where something failed.
+
+    Without a `path` nothing was saved and everything is as it was. With both it is saved, and what failed was
+    the link or the removal of what retention lets go.
+    """
 
     step: int
     tokens: int
     path: Path | None = None
     removed: tuple[str, ...] = ()
     failure: OSError | None = None
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """What one checkpoint holds; the tensors are copies in memory."""
+
+    weights: dict[str, Tensor]
+    state: dict[str, Tensor]
+    meta: dict[str, Any]
+    files: dict[str, bytes]
 
 
 class CheckpointWriter:
@@ -45,16 +59,18 @@ class CheckpointWriter:
 
     def write(
         self,
-        step: int,
         weights: Mapping[str, Tensor],
         state: Mapping[str, Tensor],
         meta: dict[str, Any],
         files: Mapping[str, bytes],
     ) -> None:
-        """Wait for the save before, copy the state of this step to memory, and go on while it is written."""
+        """Wait for the save before, copy the state of this step to memory, and go on while it is written.
+
+        `meta` holds `step` and `tokens`.
+        """
         self._collect(wait=True)
-        copies = [_copied(weights), _copied(state)]
-        self._pending = self._thread.submit(self._write, step, copies[0], copies[1], meta, dict(files))
+        snapshot = _Snapshot(_copied(weights), _copied(state), meta, dict(files))
+        self._pending = self._thread.submit(self._write, snapshot)
 
     def outcomes(self, *, wait: bool = False) -> list[Outcome]:
         """How the saves have ended that were not told before; with `wait` also the one under way."""
@@ -67,27 +83,24 @@ class CheckpointWriter:
             self._outcomes.append(self._pending.result())
             self._pending = None
 
-    def _write(
-        self,
-        step: int,
-        weights: dict[str, Tensor],
-        state: dict[str, Tensor],
-        meta: dict[str, Any],
-        files: dict[str, bytes],
-    ) -> Outcome:
+    def _write(self, snapshot: _Snapshot) -> Outcome:
+        step, tokens = snapshot.meta["step"], snapshot.meta["tokens"]
         saving = Saving(self._folder / checkpoint_name(step))
         try:
             saving.begin()
-            saving.write_model(weights)
-            saving.write_state(0, state)
-            for name, content in files.items():
+            saving.write_model(snapshot.weights)
+            saving.write_state(0, snapshot.state)
+            for name, content in snapshot.files.items():
                 saving.write_file(name, content)
-            path = saving.commit(meta)
-            point_link(self._folder / "latest", path)
-            return Outcome(step, meta["tokens"], path, self._tidy())
+            path = saving.commit(snapshot.meta)
         except OSError as error:
             saving.abandon()
-            return Outcome(step, meta["tokens"], failure=error)
+            return Outcome(step, tokens, failure=error)
+        try:
+            point_link(self._folder / "latest", path)
+            return Outcome(step, tokens, path, self._tidy())
+        except OSError as error:
+            return Outcome(step, tokens, path, failure=error)
 
     def _tidy(self) -> tuple[str, ...]:
         """Point `best` at the best checkpoint and remove those that retention lets go. Returns their names."""

@@ -47,7 +47,7 @@ def main() -> int:
         warm = trainer.config.init_checkpoint
         if arguments.resume:
             if not trainer.resume(accept_new_data=arguments.accept_new_data):
-                raise TrainingError(f"{arguments.run_dir}: has no complete checkpoint to go on from")
+                raise TrainingError(f"{arguments.run_dir}: has no whole checkpoint to go on from")
         elif warm is not None:
             trainer.warm_start(load_tensors(Path(warm)))
         outcome = trainer.fit()

@@ -11,12 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from core.checkpoint.format import complete_checkpoints, read_meta, state_file
+from core.checkpoint.format import (
+    CheckpointError,
+    check,
+    checkpoint_name,
+    complete_checkpoints,
+    read_meta,
+    state_file,
+)
 from core.checkpoint.retention import Retention
 from core.checkpoint.save import load_tensors, optimizer_tensors, restore_optimizers
 from core.checkpoint.writer import CheckpointWriter
@@ -116,35 +124,50 @@ class Trainer:
             ) from error
 
     def resume(self, *, accept_new_data: bool = False) -> bool:
-        """Go on from the run's last complete checkpoint; False where it has none.
+        """Go on from the run's last whole checkpoint; False where it has none. Damaged ones are passed over, and told.
 
         With `accept_new_data`, shards other than those that the run has read are read from their beginning;
         without it they are refused.
         """
-        found = list(complete_checkpoints(self.run.checkpoints))
-        if not found:
+        found = self._newest_whole()
+        if found is None:
             return False
-        meta = read_meta(found[-1])
+        meta = read_meta(found)
         new_data = meta["fingerprint"] != self.data.stream.fingerprint()
         if new_data and not accept_new_data:
             raise TrainingError(
-                f"{found[-1]}: the training shards are not those that this run read, so it cannot go on exactly; "
+                f"{found}: the training shards are not those that this run read, so it cannot go on exactly; "
                 "--accept-new-data goes on with the new ones, from their beginning"
             )
         now, then = self.config.tokens_per_step(self.ranks.world_size), meta["tokens_per_step"]
         if now != then:
             raise TrainingError(
-                f"{found[-1]}: a step had {then} tokens and would have {now} on {self.ranks.world_size} devices; "
+                f"{found}: a step had {then} tokens and would have {now} on {self.ranks.world_size} devices; "
                 f"use as many devices as before, or batch_tokens in place of grad_acc_steps in {self.run.config}"
             )
-        self.model.load_state_dict(load_tensors(found[-1], device=self.ranks.device))
+        device = self.ranks.device
+        self.model.load_state_dict(load_tensors(found, device=device, verified=True))
         # Parameters and optimizer state are the same on every rank: rank 0's file serves any number of them.
-        restore_optimizers(self.optimizers, load_tensors(found[-1], state_file(0), device=self.ranks.device))
+        restore_optimizers(self.optimizers, load_tensors(found, state_file(0), device=device, verified=True))
         self.state = State(**meta["state"])
         if new_data:
             self.state.cursor = 0
         self._last_saved = self.state.step
         return True
+
+    def _newest_whole(self) -> Path | None:
+        """The newest checkpoint whose every byte is as it was written: rank 0 looks, and all ranks take the same."""
+        step = -1
+        for path in reversed(list(complete_checkpoints(self.run.checkpoints)) if self.ranks.first else []):
+            try:
+                check(path, hashes=True)
+            except CheckpointError as error:
+                self._warn(f"{error}; passed over")
+                continue
+            step = read_meta(path)["step"]
+            break
+        chosen = int(self.ranks.max(torch.tensor(step, device=self.ranks.device)).item())
+        return self.run.checkpoints / checkpoint_name(chosen) if chosen >= 0 else None
 
     def fit(self) -> str:
         """Train to target_tokens. Returns "finished" or "stopped"."""
@@ -189,7 +212,7 @@ class Trainer:
         self._last_saved = self.state.step
         if self._writer is not None:
             weights, optimizers = self.model.state_dict(), optimizer_tensors(self.optimizers)
-            self._writer.write(self.state.step, weights, optimizers, self._meta(), self.data.files)
+            self._writer.write(weights, optimizers, self._meta(), self.data.files)
             self._tell_saves()
 
     def _steps(self, stepper: Stepper, cursors: Iterator[tuple[int, list[int]]], step_tokens: int, meter: Meter) -> str:
@@ -300,13 +323,13 @@ class Trainer:
     def _tell_saves(self, *, wait: bool = False) -> None:
         """Write down how the saves behind training have ended."""
         for outcome in self._writer.outcomes(wait=wait) if self._writer is not None else []:
-            if outcome.failure is None:
-                assert outcome.path is not None
+            if outcome.path is not None:
                 removed = {"removed": list(outcome.removed)} if outcome.removed else {}
                 self._event("checkpoint", step=outcome.step, tokens=outcome.tokens, path=outcome.path.name, **removed)
-            else:
+            if outcome.failure is not None:
                 reason = outcome.failure.strerror or outcome.failure
-                self._warn(f"checkpoint of step {outcome.step} not saved: {reason}; training goes on")
+                what = "not saved" if outcome.path is None else "saved, but links or older ones could not be changed"
+                self._warn(f"checkpoint of step {outcome.step} {what}: {reason}; training goes on")
 
     def _not_finite(self, error: NotFiniteError, batch: Batch) -> TrainingError:
         """Note everything that helps to find out why: the last checkpoint is still good."""

@@ -81,6 +81,9 @@ def test_a_flipped_byte_is_found_by_the_hashes(tmp_path: Path) -> None:
         (path / name).write_bytes(content)
         with pytest.raises(CheckpointError, match=rf"{name}: its content differs"):
             check(path, hashes=True)
+        if name.endswith(".safetensors"):
+            with pytest.raises(CheckpointError, match=rf"{name}: its content differs"):
+                load_tensors(path, name)
         content[-2] ^= 1
         (path / name).write_bytes(content)
 

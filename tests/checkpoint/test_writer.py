@@ -16,7 +16,7 @@ from core.checkpoint.writer import CheckpointWriter
 
 def _write(writer: CheckpointWriter, step: int, weight: torch.Tensor, val_loss: float | None = None) -> None:
     meta = {"step": step, "tokens": 10 * step, "val_loss": val_loss}
-    writer.write(step, {"w": weight}, {"0.0.momentum_buffer": weight}, meta, {"tokenizer.tiktoken": b"x"})
+    writer.write({"w": weight}, {"0.0.momentum_buffer": weight}, meta, {"tokenizer.tiktoken": b"x"})
 
 
 def test_a_checkpoint_holds_the_weights_as_they_were_when_it_began(
@@ -71,6 +71,25 @@ def test_a_save_that_fails_is_told_and_leaves_what_was_there(tmp_path: Path, mon
     assert outcome.failure.strerror == "No space left on device"
     assert [path.name for path in complete_checkpoints(tmp_path)] == ["step_000000001"]
     assert (tmp_path / "latest").resolve().name == "step_000000001"
+
+
+def test_a_checkpoint_is_saved_even_where_an_older_one_cannot_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = CheckpointWriter(tmp_path, Retention(keep_last=1))
+    _write(writer, 1, torch.ones(2))
+    writer.outcomes(wait=True)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("core.checkpoint.writer.superfluous", refuse)
+    _write(writer, 2, torch.ones(2))
+    (outcome,) = writer.outcomes(wait=True)
+    assert outcome.failure is not None
+    assert outcome.path == tmp_path / "step_000000002"
+    check(outcome.path, hashes=True)
+    assert (tmp_path / "latest").resolve() == outcome.path.resolve()
 
 
 def test_what_a_killed_save_left_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:

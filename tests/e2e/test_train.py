@@ -253,8 +253,9 @@ def test_what_a_rank_says_when_it_dies_is_told_with_where_to_read_on(folder: Pat
     run = next((folder / "runs").glob("*-good"))
     state = run / "checkpoints/latest/state-rank0.safetensors"
     state.write_bytes(b"\0" * state.stat().st_size)
-    code, _, err = _run(folder, "--resume", "good", "target_tokens=512")
+    code, out, err = _run(folder, "--resume", "good", "target_tokens=512")
     assert code == 1
-    assert "state-rank0.safetensors: cannot be read" in err
+    assert "state-rank0.safetensors: its content differs from the manifest's hash" in out
+    assert "has no whole checkpoint to go on from" in err
     assert "Traceback" not in err
     assert (run / "logs/rank0.log").read_text().count("error: ") == 1

@@ -157,6 +157,29 @@ def test_a_kill_between_checkpoints_goes_on_from_the_last_one(make: MakeTrainer)
     assert _same(_weights(second.run), _weights(whole.run))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "state-rank0.safetensors"])
+def test_a_flipped_byte_is_passed_over_and_the_checkpoint_before_is_used(make: MakeTrainer, name: str) -> None:
+    whole = make("whole")
+    whole.fit()
+    first = make("damaged")
+    first.fit()
+    damaged = first.run.checkpoints / "step_000000020" / name
+    content = bytearray(damaged.read_bytes())
+    content[-3] ^= 1
+    damaged.write_bytes(content)
+    second = build_trainer(first.run, ALONE, [])
+    assert second.resume()
+    assert second.state.step == 16
+    warnings = [record["message"] for record in read_records(first.run.events) if record["event"] == "warning"]
+    assert len(warnings) == 1
+    assert f"step_000000020/{name}: its content differs from the manifest's hash" in warnings[0]
+    second.fit()
+    assert _same(_weights(second.run), _weights(whole.run))
+    # The damaged one was replaced and not deleted: it is its owner's.
+    kept = first.run.checkpoints / "step_000000020.replaced" / name
+    assert kept.read_bytes() == bytes(content)
+
+
 def test_changed_shards_refuse_to_resume(make: MakeTrainer, folder: Path) -> None:
     trainer = make("a", "target_tokens=1024")
     trainer.fit()
@@ -179,10 +202,11 @@ def test_a_warm_start_takes_the_weights_and_begins_anew(make: MakeTrainer) -> No
         make("third", "num_layers=2").warm_start(latest)
 
 
-def test_a_step_of_another_size_is_no_exact_resume(make: MakeTrainer) -> None:
+def test_a_step_of_another_size_is_no_exact_resume(make: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     first = make("first", "batch_tokens=null", "grad_acc_steps=2", "target_tokens=512")
     first.fit()
     again = build_trainer(first.run, Ranks(0, 2, torch.device("cpu")), [])
+    monkeypatch.setattr(Ranks, "max", lambda self, values: values)  # the other rank agrees on the checkpoint
     with pytest.raises(TrainingError, match="a step had 128 tokens and would have 256 on 2 devices"):
         again.resume()
 
