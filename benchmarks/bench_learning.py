@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from core.config.compose import compose
 from core.config.train_config import TrainConfig
+from core.config.windows import windows_at
 from core.data.demo import prepare_demo
 from core.data.stream import TokenStream
 from core.model.daisy_core import DaisyCore, initialize
 from core.training.distributed import Ranks
 from core.training.evaluate import evaluate
 from core.training.optimizers import build_optimizers
-from core.training.step import Stepper, windows_at
+from core.training.step import Stepper
 
 LENGTH, PER_STEP = 1024, 4
 VALIDATION_SEQUENCES = 48

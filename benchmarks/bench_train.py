@@ -31,12 +31,13 @@ from core.checkpoint.save import optimizer_tensors
 from core.checkpoint.writer import CheckpointWriter
 from core.config.compose import compose
 from core.config.estimate import flops_per_token
+from core.config.windows import windows_at
 from core.model.daisy_core import DaisyCore, initialize
 from core.training.device_peak import device_peak, matrix_product_rate
 from core.training.distributed import Ranks
 from core.training.metrics import peak_memory
 from core.training.optimizers import build_optimizers
-from core.training.step import Stepper, SummedLoss, windows_at
+from core.training.step import Stepper, SummedLoss
 
 STEP_TOKENS = 16_384
 LIMITS = {1024: 1.15, 4096: 1.25, 16_384: 2.0}

@@ -63,7 +63,7 @@ def _facts(inspection: Inspection) -> dict[str, Any]:
         "tokenizer fingerprint": tokenizer.get("fingerprint"),
         "parent": inspection.parent,
         "imported": (inspection.meta.imported or {}).get("layout"),
-        **{f"version of {name}": version for name, version in inspection.meta.all_versions.items()},
+        **{f"version of {name}": version for name, version in inspection.meta.versions.items()},
     }
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -21,9 +21,10 @@ from core.checkpoint.conversion import Converted, convert_own, has_own_names
 from core.checkpoint.daisy_wee import convert_daisy_wee, has_daisy_wee_names
 from core.checkpoint.foreign import Foreign, read_foreign
 from core.checkpoint.format import CheckpointError
-from core.checkpoint.save import Saving
+from core.checkpoint.save import Saving, versions
 from core.config.overrides import parse_override
 from core.errors import DaisyError
+from core.text import printable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -141,7 +142,7 @@ def _meta(
         "hparams": converted.spec.model_dump(),
         # No shards are those of this checkpoint: a run that it is copied into refuses to go on from it.
         "fingerprint": None,
-        "torch": torch.__version__,
+        "versions": versions(),
         "parent": str(foreign.path.resolve()),
         "imported": {
             "layout": converted.layout,
@@ -156,11 +157,8 @@ def _meta(
 
 
 def _write_failure(error: OSError, out: Path) -> CheckpointError:
-    # safetensors words a full disk in an error of its own, which names no number.
-    text = error.strerror or str(error)
-    full = error.errno in _FULL or "No space left" in text or "File too large" in text
-    advice = "make room and repeat the command" if full else "name another --out"
-    return CheckpointError(f"{out}: cannot be written: {text}; nothing was left behind; {advice}")
+    advice = "make room and repeat the command" if error.errno in _FULL else "name another --out"
+    return CheckpointError(f"{out}: cannot be written: {error.strerror or error}; nothing was left behind; {advice}")
 
 
 def main() -> int:
@@ -206,8 +204,7 @@ def _stated(words: Iterable[str]) -> dict[str, Any]:
 def _say(stream: Any, *lines: str) -> None:
     """Write lines that may hold anybody's names: control characters do not act."""
     for line in lines:
-        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        stream.write(shown + "\n")
+        stream.write(printable(line).replace("\n", "\\n") + "\n")
     stream.flush()
 
 

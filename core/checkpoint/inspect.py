@@ -47,15 +47,9 @@ class Meta:
     tokenizer: dict[str, JsonValue] | None = None
     parent: JsonValue = None
     imported: dict[str, JsonValue] | None = None
-    torch: str | None = None
     versions: dict[str, JsonValue] = field(default_factory=dict)
     fingerprint: str | None = None
     hparams: dict[str, JsonValue] = field(default_factory=dict)
-
-    @property
-    def all_versions(self) -> dict[str, JsonValue]:
-        """The versions that wrote it; torch's used to stand alone."""
-        return ({"torch": self.torch} if self.torch else {}) | self.versions
 
 
 @dataclass(frozen=True)
@@ -171,9 +165,8 @@ def _meta(folder: Path) -> Meta:
 
 def _spec(meta: Meta) -> tuple[ModelSpec | None, list[str]]:
     """The spec that the hparams hold, or why they hold none."""
-    given = {name: meta.hparams[name] for name in ModelSpec.model_fields if name in meta.hparams}
     try:
-        return ModelSpec.model_validate(given), []
+        return ModelSpec.of(meta.hparams), []
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -23,7 +23,7 @@ def model_from_checkpoint(path: str | Path, device: str | torch.device = "cpu") 
     meta = read_meta(folder)
     try:
         hparams: dict[str, Any] = meta["hparams"]
-        spec = ModelSpec.model_validate({name: hparams[name] for name in ModelSpec.model_fields if name in hparams})
+        spec = ModelSpec.of(hparams)
         windows = [int(window) for window in meta["windows"]]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: its meta.json describes no DaisyCore: {error}") from error

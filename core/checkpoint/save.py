@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,11 @@ def load_tensors(
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
     return tensors
+
+
+def versions() -> dict[str, str]:
+    """The versions of what writes a checkpoint, for its meta data."""
+    return {"daisy-tui": version("daisy-tui"), "torch": torch.__version__}
 
 
 def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:

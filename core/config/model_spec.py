@@ -6,6 +6,7 @@ of the owner's README, then the optional parts of the model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -29,6 +30,11 @@ def _model_class(value: Any) -> Any:
 
 class ModelSpec(Settings):
     """The shape of one DaisyCore model."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> ModelSpec:
+        """The spec among the values of a whole config. Raises ValidationError where there is none."""
+        return ModelSpec.model_validate({name: values[name] for name in ModelSpec.model_fields if name in values})
 
     model_class: Annotated[Literal["DaisyCore"], BeforeValidator(_model_class)] = field("DaisyCore", group="Model")
     """The model to build. `DaisyCore` is the only one; the README's module path is an alias of it."""

@@ -261,7 +261,7 @@ class TrainConfig(ModelSpec):
     @property
     def spec(self) -> ModelSpec:
         """The architecture alone, as DaisyCore takes it."""
-        return ModelSpec.model_validate({name: getattr(self, name) for name in ModelSpec.model_fields})
+        return ModelSpec.of(self.model_dump())
 
     @property
     def validation_sequence_length(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import ceil
 
 from core.config.model_spec import ModelSpec
+from core.config.train_config import TrainConfig
 
 
 def layer_windows(spec: ModelSpec, long_window: int | None = None) -> list[int]:
@@ -33,6 +34,16 @@ def long_window_at(progress: float, full: int, block: int, full_windows: bool = 
         return full
     blocks = max(1, ceil(progress * full / block))
     return min(full, block * blocks)
+
+
+def long_window(config: TrainConfig, progress: float) -> int:
+    """The long window that training has in force at `progress`, in tokens."""
+    return long_window_at(progress, config.attention_window_len, config.window_block_size, config.full_windows)
+
+
+def windows_at(config: TrainConfig, progress: float) -> list[int]:
+    """The windows that training has in force at `progress`, in tokens, one a layer."""
+    return layer_windows(config, long_window(config, progress))
 
 
 def mean_visible_keys(window: int, document: float) -> float:

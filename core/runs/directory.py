@@ -6,12 +6,13 @@
         metrics.jsonl  one object a log point             events.jsonl  started, eval, checkpoint, ...
         checkpoints/   step_<n>/, links latest and best
 
-Readers skip a torn last line: a record that was being appended when the machine died is no record.
+Readers skip a torn line: a record that was being appended when the machine died is no record.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -23,6 +24,7 @@ import yaml
 from core.config.train_config import TrainConfig
 from core.errors import DaisyError
 from core.files import write_atomic
+from core.runs.follow import RecordTail
 
 
 class RunError(DaisyError):
@@ -43,9 +45,14 @@ class RunDirectory:
         self.logs = path / "logs"
 
     def append(self, path: Path, record: dict[str, Any]) -> None:
-        """Append one record to `metrics` or `events`, in one write."""
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+        """Append one record to `metrics` or `events`, in one write, on a line of its own."""
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a torn record, which would tear this one too
+                    line = b"\n" + line
+            file.write(line)
 
     def write_config(self, config: TrainConfig, overrides: Sequence[str]) -> None:
         """Write the config in force, and note the overrides as typed that made it so."""
@@ -104,11 +111,5 @@ def find_run(root: Path, name: str) -> RunDirectory:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a .jsonl file, without a torn last line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return
-    for line in lines:
-        if line.endswith("\n"):
-            yield json.loads(line)
+    """The whole records of a .jsonl file; none where there is no file."""
+    yield from RecordTail(path, from_start=True).new()

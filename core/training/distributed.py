@@ -12,11 +12,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the others, as torchrun started it."""
+    """This process among the others, as torchrun started it. `local_rank` counts on its own machine."""
 
     rank: int
     world_size: int
     device: torch.device
+    local_rank: int = 0
 
     @property
     def first(self) -> bool:
@@ -24,7 +25,7 @@ class Ranks:
 
     @property
     def first_of_machine(self) -> bool:
-        return int(os.environ.get("LOCAL_RANK", "0")) == 0
+        return self.local_rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all ranks, on every rank."""
@@ -57,7 +58,7 @@ def join_ranks() -> Ranks:
         torch.cuda.set_device(device)
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Ranks(rank, world, device)
+    return Ranks(rank, world, device, local)
 
 
 def leave_ranks() -> None:

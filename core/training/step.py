@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from core.config.train_config import TrainConfig
-from core.config.windows import layer_windows, long_window_at
+from core.config.windows import windows_at
 from core.data.stream import Batch, document_ids
 from core.model.daisy_core import DaisyCore
 from core.training.distributed import Ranks
@@ -23,15 +23,15 @@ from core.training.optimizers import set_progress
 
 @dataclass(frozen=True)
 class Step:
-    """What one step found: the mean loss, that of the rank where it was highest, and the norm of the gradient.
+    """What one step found: the mean loss over all ranks and the norm of the gradient.
 
-    `movement` holds the figures of `Movement` where they were asked for.
+    `figures` are there where they were asked for: `max_rank_loss`, the mean of the rank where it was highest, and
+    those of `Movement`.
     """
 
     loss: float
-    max_rank_loss: float
     grad_norm: float
-    movement: dict[str, dict[str, float]]
+    figures: dict[str, Any]
 
 
 class NotFiniteError(Exception):
@@ -78,20 +78,16 @@ class Stepper:
             self._loss = DistributedDataParallel(self._loss)
 
     def step(self, batch: Batch, progress: float, *, measured: bool = False) -> Step:
-        """One step at `progress` in [0, 1) over this rank's sequences; with `measured` also how far weights move.
+        """One step at `progress` in [0, 1) over this rank's sequences; every rank has as many. `measured` adds figures.
 
         Raises NotFiniteError, on every rank, before any weight has changed.
         """
         config, ranks = self._config, self._ranks
         set_progress(self.optimizers, config, progress)
-        own_targets = torch.tensor(float(batch[:, 1:].size), device=ranks.device)
-        targets = ranks.sum(own_targets.clone()).item()
-        total = self._backward(batch, windows_at(config, progress), ranks.world_size / targets)
+        own = self._backward(batch, windows_at(config, progress))
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item()
-        own = total / own_targets
-        highest = ranks.max(own.clone()).item()
-        mean = ranks.sum(total).item() / targets
+        found = torch.stack([ranks.sum(own.clone()) / ranks.world_size, torch.nn.utils.get_total_norm(gradients)])
+        mean, norm = found.tolist()  # one wait for the device
         if not (math.isfinite(mean) and math.isfinite(norm)):
             norms = {n: p.grad.norm().item() for n, p in self.model.named_parameters() if p.grad is not None}
             raise NotFiniteError(mean, own.item(), norm, norms)
@@ -101,37 +97,29 @@ class Stepper:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return Step(mean, highest, norm, movement.figures() if movement else {})
+        if movement is None:
+            return Step(mean, norm, {})
+        return Step(mean, norm, {"max_rank_loss": ranks.max(own).item(), **movement.figures()})
 
-    def _backward(self, batch: Batch, windows: list[int], scale: float) -> Tensor:
-        """Leave the gradients of the mean over all ranks; returns the sum of the loss over this rank's targets.
+    def _backward(self, batch: Batch, windows: list[int]) -> Tensor:
+        """Leave the gradients of the mean over all targets of all ranks; returns the mean over this rank's.
 
-        DDP averages over the ranks, so `scale` is the number of ranks over the number of all their targets.
+        Every rank has as many targets and DDP averages over the ranks, so that each divides by its own number.
         """
-        total = torch.zeros((), device=self._ranks.device)
+        targets = batch[:, 1:].size
+        mean = torch.zeros((), device=self._ranks.device)
         for number in range(len(batch)):
             part = batch[number : number + 1]
             sequences = torch.from_numpy(part).to(self._ranks.device)
             documents = torch.from_numpy(document_ids(part, self._config.eos_token_id)).to(self._ranks.device)
             with self._synchronised(last=number == len(batch) - 1):
-                loss = self._loss(sequences, documents, windows)
-                (loss * scale).backward()
-            total += loss.detach()
-        return total
+                loss = self._loss(sequences, documents, windows) / targets
+                loss.backward()
+            mean += loss.detach()
+        return mean
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients travel between ranks with the last sequence of a step only."""
         if isinstance(self._loss, DistributedDataParallel) and not last:
             return self._loss.no_sync()
         return nullcontext()
-
-
-def windows_at(config: TrainConfig, progress: float) -> list[int]:
-    """The windows in force at `progress`, one a layer."""
-    return layer_windows(config, long_window(config, progress))
-
-
-def long_window(config: TrainConfig, progress: float) -> int:
-    """The long window in force at `progress`, in tokens."""
-    c = config
-    return long_window_at(progress, c.attention_window_len, c.window_block_size, c.full_windows)

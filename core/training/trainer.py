@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,22 @@ from core.checkpoint.format import (
     state_file,
 )
 from core.checkpoint.retention import Retention
-from core.checkpoint.save import load_tensors, optimizer_tensors, restore_optimizers
+from core.checkpoint.save import load_tensors, optimizer_tensors, restore_optimizers, versions
 from core.checkpoint.writer import CheckpointWriter
 from core.config.estimate import Precision, estimate
 from core.config.train_config import TrainConfig
+from core.config.windows import long_window, windows_at
 from core.data.stream import Batch, Prefetch, TokenStream, step_cursors
 from core.errors import DaisyError
 from core.model.daisy_core import DaisyCore, initialize
 from core.runs.directory import RunDirectory
+from core.runs.lines import score_line, step_line
 from core.training.device_peak import device_peak
 from core.training.distributed import Ranks
 from core.training.evaluate import Score, evaluate
 from core.training.metrics import Meter, StepTimes, peak_memory
 from core.training.optimizers import build_optimizers
-from core.training.step import NotFiniteError, Step, Stepper, long_window, windows_at
+from core.training.step import NotFiniteError, Step, Stepper
 from core.training.wandb_log import WandbLog
 
 _SAMPLE_TOKENS = 64
@@ -96,8 +97,9 @@ class Trainer:
         self.data = data
         self.ranks = ranks
         self.state = State()
-        self._last_saved = self._last_evaluated = -1  # steps
-        self._val_loss: float | None = None  # of the last evaluation
+        self._last_saved = -1  # the step
+        self._val_loss: float | None = None  # where this step was evaluated
+        self._fingerprint = data.stream.fingerprint()
         self._memory_told = False
         self._stop = stop
         self._log = log
@@ -133,7 +135,7 @@ class Trainer:
         if found is None:
             return False
         meta = read_meta(found)
-        new_data = meta["fingerprint"] != self.data.stream.fingerprint()
+        new_data = meta["fingerprint"] != self._fingerprint
         if new_data and not accept_new_data:
             raise TrainingError(
                 f"{found}: the training shards are not those that this run read, so it cannot go on exactly; "
@@ -194,8 +196,6 @@ class Trainer:
             self._wandb = WandbLog(config, self.run.path, self._warn) if config.wandb_log else None
         try:
             outcome = self._steps(stepper, cursors, per_step * config.training_sequence_length, meter)
-            if outcome == "finished" and self._last_evaluated != state.step:
-                self._evaluate()
             if config.save_checkpoint and self._last_saved != state.step:
                 self.save()
         finally:
@@ -215,6 +215,11 @@ class Trainer:
             self._writer.write(weights, optimizers, self._meta(), self.data.files)
             self._tell_saves()
 
+    @property
+    def _progress(self) -> float:
+        """Share of target_tokens that is done, at most 1: the last step may go beyond."""
+        return min(1.0, self.state.tokens / self.config.target_tokens)
+
     def _steps(self, stepper: Stepper, cursors: Iterator[tuple[int, list[int]]], step_tokens: int, meter: Meter) -> str:
         config, state = self.config, self.state
         with Prefetch(self.data.stream, cursors) as batches:
@@ -226,9 +231,10 @@ class Trainer:
                 last = state.tokens + step_tokens >= config.target_tokens
                 due = last or state.step == 0 or (state.step + 1) % config.log_every_steps == 0
                 try:
-                    step = stepper.step(batch, state.tokens / config.target_tokens, measured=due)
+                    step = stepper.step(batch, self._progress, measured=due)
                 except NotFiniteError as error:
                     raise self._not_finite(error, batch) from error
+                self._val_loss = None
                 state.step += 1
                 state.cursor = behind
                 state.tokens += step_tokens
@@ -250,19 +256,14 @@ class Trainer:
         figures = meter.figures(step_tokens, state.tokens, long_window(config, began_at))
         record = {
             "train_loss": step.loss,
-            "max_rank_loss": step.max_rank_loss,
             "lr": {g["name"]: g["lr"] for optimizer in self.optimizers for g in optimizer.param_groups},
             "grad_norm": step.grad_norm,
-            **step.movement,
+            **step.figures,
             **figures,
             "memory": memory,
         }
         self._record(record)
-        share = state.tokens / config.target_tokens
-        self._log(
-            f"step {state.step}  {share:4.0%}  loss {step.loss:.4f}  {figures['tokens_per_s']:,.0f} tokens/s  "
-            f"ETA {figures['eta_s']:.0f} s"
-        )
+        self._log(step_line(self._stamp() | record, config.target_tokens))
         if not self._memory_told:
             self._memory_told = True
             precision: Precision = "bf16" if self.ranks.device.type == "cuda" else "fp32"
@@ -280,8 +281,7 @@ class Trainer:
             self.save()
 
     def _evaluate(self) -> None:
-        self._last_evaluated = self.state.step
-        windows = windows_at(self.config, min(1.0, self.state.tokens / self.config.target_tokens))
+        windows = windows_at(self.config, self._progress)
         scores: dict[str, Score] = {
             name: evaluate(self.model, stream, self.config, windows, self.data.token_bytes, self.ranks)
             for name, stream in self.data.validation.items()
@@ -298,25 +298,22 @@ class Trainer:
             self._record({"val": {name: asdict(score) for name, score in scores.items()}})
             self._event("eval", val={name: score.loss for name, score in scores.items()})
             for name, score in scores.items():
-                self._log(
-                    f"step {self.state.step}  {name}: loss {score.loss:.4f}  ppl {score.ppl:.2f}  bpb {score.bpb:.4f}"
-                )
+                self._log(score_line(self.state.step, name, asdict(score)))
 
     def _meta(self) -> dict[str, Any]:
-        progress = min(1.0, self.state.tokens / self.config.target_tokens)
         return {
             "state": asdict(self.state),
             "step": self.state.step,
             "tokens": self.state.tokens,
             "best_val": self.state.best_val,
-            "val_loss": self._val_loss if self._last_evaluated == self.state.step else None,
+            "val_loss": self._val_loss,
             "tokens_per_step": self.config.tokens_per_step(self.ranks.world_size),
-            "progress": progress,
-            "windows": windows_at(self.config, progress),
+            "progress": self._progress,
+            "windows": windows_at(self.config, self._progress),
             "hparams": self.config.model_dump(),
-            "fingerprint": self.data.stream.fingerprint(),
+            "fingerprint": self._fingerprint,
             "parent": self.config.init_checkpoint,
-            "versions": {"daisy-tui": version("daisy-tui"), "torch": torch.__version__},
+            "versions": versions(),
             **self.data.meta,
         }
 

@@ -20,7 +20,8 @@ from core.config.schema import json_schema, reference_page
 from core.config.sources import display_path
 from core.config.train_config import TrainConfig
 from core.data.survey import Survey, survey
-from daisy_tui.cli.text import count, echo, plural, printable, size, table
+from core.text import count, plural, printable, size
+from daisy_tui.cli.text import echo, table
 
 Device = Literal["auto", "cpu", "cuda"]
 _HELP = {"help_option_names": ["-h", "--help"]}

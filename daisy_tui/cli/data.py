@@ -19,8 +19,9 @@ from core.data.preview import Preview, TokenView, preview
 from core.data.tokenizers import RANKS_FILE, load_tokenizer, train_bpe
 from core.data.verify import PERCENTILES, Report, verify
 from core.files import write_atomic
+from core.text import plural, printable, size
 from daisy_tui.cli.progress import Update, progress, stop_requests, tokens_detail
-from daisy_tui.cli.text import echo, plural, printable, size, table
+from daisy_tui.cli.text import echo, table
 
 
 class Folder(click.Path):

@@ -13,11 +13,12 @@ import click
 from core.checkpoint.compare import Comparison, compare
 from core.checkpoint.format import CheckpointError, check
 from core.checkpoint.inspect import Inspection, inspect_checkpoint
+from core.text import plural
 from daisy_tui.cli.checkpoints import checkpoint_folder
 from daisy_tui.cli.inspect_diff_text import comparison_text, movements_text
 from daisy_tui.cli.inspect_text import inspection_text, shown_path, statistics_text
 from daisy_tui.cli.progress import progress
-from daisy_tui.cli.text import echo, plural
+from daisy_tui.cli.text import echo
 
 if TYPE_CHECKING:  # numpy, which only --stats loads
     from core.checkpoint.statistics import Movement, TensorStatistics

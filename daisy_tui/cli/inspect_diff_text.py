@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from core.checkpoint.compare import Comparison
 from core.checkpoint.inspect import Inspection, shape_text
 from core.config.scalars import format_value
+from core.text import plural
 from daisy_tui.cli.inspect_text import WIDTH, cell, short, shown_path, wrapped
-from daisy_tui.cli.text import plural, table
+from daisy_tui.cli.text import table
 
 if TYPE_CHECKING:  # numpy, which only --stats loads
     from core.checkpoint.statistics import Movement

@@ -16,8 +16,9 @@ from core.config.model_spec import ModelSpec, padded_vocab
 from core.config.scalars import format_value
 from core.config.sources import display_path
 from core.config.windows import layer_windows
+from core.text import count, plural, printable, size
 from daisy_tui.cli.checkpoints import RUNS
-from daisy_tui.cli.text import count, plural, printable, size, table
+from daisy_tui.cli.text import table
 
 if TYPE_CHECKING:  # numpy, which only --stats loads
     from core.checkpoint.statistics import TensorStatistics
@@ -123,7 +124,7 @@ def _identity(i: Inspection) -> list[str]:
         ("tokenizer", f"{_value(tokenizer.get('name'))}{f', {ids:,} ids' if isinstance(ids, int) else ''}"),
         ("parent", "none" if i.parent is None else _value(i.parent)),
         *([("imported", f"from {_value(layout)}")] if layout is not None else []),
-        ("versions", ", ".join(f"{name} {value}" for name, value in meta.all_versions.items()) or "unknown"),
+        ("versions", ", ".join(f"{name} {value}" for name, value in meta.versions.items()) or "unknown"),
     ]
     lines = [line for key, value in rows for line in wrapped(value, f"  {key:<15}  ")]
     return [f"Checkpoint {cell(shown_path(i.folder))}{links}", *lines]

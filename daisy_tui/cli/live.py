@@ -11,7 +11,8 @@ from typing import Any
 
 from core.runs.directory import RunDirectory
 from core.runs.follow import RecordTail
-from daisy_tui.cli.text import count, duration, printable, size
+from core.runs.lines import event_line, score_line, step_line
+from core.text import printable
 
 
 class LiveRun:
@@ -26,15 +27,10 @@ class LiveRun:
 
     def update(self) -> None:
         """Print what is new."""
-        for record in sorted([*self._metrics.new(), *self._events.new()], key=lambda record: record["time"]):
-            if record.get("event") == "failed" and record["message"] not in self.failures:
-                self.failures.append(record["message"])
-            if "event" in record and (line := event_line(record)):
-                self.print(line)
-            if "train_loss" in record:
-                self._progress(step_line(record, self._target))
-            for name, score in record.get("val", {}).items() if "event" not in record else ():
-                self.print(f"step {record['step']}  {name}: {_figures(score)}")
+        news = [*((record, self._metric) for record in self._metrics.new())]
+        news += [(record, self._event) for record in self._events.new()]
+        for record, show in sorted(news, key=lambda item: item[0]["time"]):
+            show(record)
 
     def print(self, line: str) -> None:
         """Print a line above the one that changes."""
@@ -49,6 +45,18 @@ class LiveRun:
             sys.stdout.flush()
             self._line_open = False
 
+    def _metric(self, record: dict[str, Any]) -> None:
+        if "train_loss" in record:
+            self._progress(step_line(record, self._target))
+        for name, score in record.get("val", {}).items():
+            self.print(score_line(record["step"], name, score))
+
+    def _event(self, record: dict[str, Any]) -> None:
+        if record["event"] == "failed" and record["message"] not in self.failures:
+            self.failures.append(record["message"])
+        if line := event_line(record):
+            self.print(line)
+
     def _progress(self, line: str) -> None:
         if not self._terminal:
             self.print(line)
@@ -58,34 +66,3 @@ class LiveRun:
         sys.stdout.write("\r\x1b[2K" + printable(line)[: width - 1])
         sys.stdout.flush()
         self._line_open = True
-
-
-def step_line(record: dict[str, Any], target_tokens: int) -> str:
-    """A log point for people: `step 20  100%  loss 4.4321  820k tokens  9,000 tokens/s  MFU 41%  ETA 0:12`."""
-    return (
-        f"step {record['step']}  {record['tokens'] / target_tokens:4.0%}  loss {record['train_loss']:.4f}  "
-        f"{count(record['tokens'])} tokens  {record['tokens_per_s']:,.0f} tokens/s  MFU {record['mfu']:.0%}  "
-        f"ETA {duration(record['eta_s'])}"
-    )
-
-
-def event_line(record: dict[str, Any]) -> str | None:
-    """An event for people; None for those that other lines already say."""
-    event = record["event"]
-    if event == "checkpoint":
-        gone = f", removed {', '.join(record['removed'])}" if record.get("removed") else ""
-        return f"step {record['step']}  checkpoint {record['path']}{gone}"
-    if event == "warning":
-        return f"warning: {record['message']}"
-    if event == "memory":
-        used = record["peak"] - record["before"]
-        return f"memory: {size(used)} at the peak of the first step, {size(record['estimated'])} estimated (a device)"
-    if event == "resumed":
-        return f"resumed at step {record['step']}, {count(record['tokens'])} tokens"
-    if event == "not_finite" and "text" in record:
-        return f"not finite at cursor {record['cursor']}, in the text: {record['text'][:60]!r} ..."
-    return None
-
-
-def _figures(score: dict[str, float]) -> str:
-    return f"loss {score['loss']:.4f}  ppl {score['ppl']:.2f}  bpb {score['bpb']:.4f}"

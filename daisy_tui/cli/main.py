@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from core.errors import DaisyError, StoppedError
-from daisy_tui.cli.text import printable
+from core.text import printable
 
 
 @dataclass(frozen=True)

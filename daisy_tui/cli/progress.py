@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from daisy_tui.cli.text import count, duration, size
+from core.text import count, duration, size
 
 Update = Callable[[int, int | None, str], None]
 _PLAIN_EVERY_S = 5.0

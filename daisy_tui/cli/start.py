@@ -6,7 +6,8 @@ from pathlib import Path
 
 from core.data.dataset import read_dataset
 from core.data.errors import ShardError
-from daisy_tui.cli.text import count, echo, table
+from core.text import count
+from daisy_tui.cli.text import echo, table
 
 
 def show_start(folder: Path = Path()) -> None:

@@ -26,7 +26,7 @@ from core.data.survey import Survey, survey
 from core.errors import DaisyError, StoppedError
 from core.runs.directory import RunDirectory, create_run, find_run
 from core.runs.launch import Launch, Machines, last_log_lines, launch, torchrun_command
-from daisy_tui.cli.checkpoints import RUNS
+from daisy_tui.cli.checkpoints import RUNS, checkpoint_folder
 from daisy_tui.cli.live import LiveRun
 from daisy_tui.cli.text import echo
 
@@ -41,8 +41,8 @@ _LOG_LINES = 8
     "-p",
     "--init_checkpoint",
     "--init-checkpoint",
-    metavar="CKPT",
-    help="Warm start: take its weights and architecture.",
+    metavar="CKPT|RUN",
+    help="Warm start: take its weights and architecture. A run means its latest checkpoint.",
 )
 @click.option(
     "-s", "--begin_shard", "--begin-shard", metavar="SHARD", help="Begin at this training shard (0 is the first)."
@@ -89,8 +89,10 @@ def train(
         raise click.UsageError("--accept-new-data belongs to --resume")
     else:
         nproc = nproc or 1
-        typed = (*_architecture(init_checkpoint), *overrides)
-        typed += (f"init_checkpoint={Path(init_checkpoint).resolve()}",) if init_checkpoint else ()
+        typed = overrides
+        if init_checkpoint is not None:
+            start = checkpoint_folder(init_checkpoint).resolve()  # the link `latest` will point elsewhere
+            typed = (*_architecture(start), *overrides, f"init_checkpoint={start}")
         typed += (f"begin_shard={begin_shard}",) if begin_shard else ()
         composed = compose(config, typed, world_size=nproc * machines.count)
         run = RunDirectory(RUNS / "NEW")
@@ -158,11 +160,9 @@ def _resumed(run: RunDirectory, overrides: Sequence[str], world_size: int) -> Co
     return composed
 
 
-def _architecture(init_checkpoint: str | None) -> list[str]:
+def _architecture(checkpoint: Path) -> list[str]:
     """The architecture of a checkpoint as overrides, which those that are typed may not contradict."""
-    if init_checkpoint is None:
-        return []
-    hparams = read_meta(Path(init_checkpoint))["hparams"]
+    hparams = read_meta(checkpoint)["hparams"]
     return [f"{key}={format_value(hparams[key])}" for key in ModelSpec.model_fields if key in hparams]
 
 

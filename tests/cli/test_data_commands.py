@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from core.data.shards import open_shard
+from core.text import count, duration, plural, printable, size
 from daisy_tui.cli.progress import _plain
-from daisy_tui.cli.text import count, duration, plural, printable, size, table
+from daisy_tui.cli.text import table
 
 
 @pytest.fixture

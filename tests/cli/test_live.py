@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.runs.directory import RunDirectory
+from core.runs.directory import RunDirectory, read_records
 from core.runs.follow import RecordTail
 from daisy_tui.cli.live import LiveRun
 
@@ -35,6 +35,18 @@ def test_a_record_is_read_once_and_only_when_it_is_whole(tmp_path: Path) -> None
     assert tail.new() == []
     assert [record["step"] for record in whole.new()] == [1, 2, 3]
     assert RecordTail(tmp_path / "none").new() == []
+
+
+def test_a_torn_record_tears_no_other(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    tail = RecordTail(run.metrics)
+    run.append(run.metrics, {"step": 1})
+    with run.metrics.open("a") as file:
+        file.write('{"step": 2, "lo')  # and killed
+    run.append(run.metrics, {"step": 3})
+    run.append(run.metrics, {"step": 4})
+    assert [record["step"] for record in read_records(run.metrics)] == [1, 3, 4]
+    assert [record["step"] for record in tail.new()] == [1, 3, 4]
 
 
 @pytest.fixture

@@ -162,6 +162,10 @@ def test_a_warm_start_takes_the_architecture_of_its_checkpoint(folder: Path) -> 
     code, out, err = _run(folder, "tiny.yml", "-p", str(checkpoint), "target_tokens=256", "-r", "second")
     assert code == 0, err
     assert out.splitlines()[1].startswith("step 1 ")
+    # A run's name means its latest checkpoint: its path goes into the config, since the link will point elsewhere.
+    code, out, err = _run(folder, "tiny.yml", "-p", "first", "--dry-run")
+    assert code == 0, err
+    assert f"init_checkpoint={checkpoint.resolve()}" in out
     # The second run stands for itself: it goes on when the run it came from is gone.
     shutil.rmtree(checkpoint.parents[1])
     code, _, err = _run(folder, "--resume", "second")

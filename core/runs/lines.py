@@ -1,0 +1,40 @@
+"""What a run has recorded as lines for people: the same in its log, in a terminal, and on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.text import count, duration, size
+
+
+def step_line(record: dict[str, Any], target_tokens: int) -> str:
+    """A log point for people: `step 20  100%  loss 4.4321  820k tokens  9,000 tokens/s  MFU 41%  ETA 0:12`."""
+    return (
+        f"step {record['step']}  {record['tokens'] / target_tokens:4.0%}  loss {record['train_loss']:.4f}  "
+        f"{count(record['tokens'])} tokens  {record['tokens_per_s']:,.0f} tokens/s  MFU {record['mfu']:.0%}  "
+        f"ETA {duration(record['eta_s'])}"
+    )
+
+
+def event_line(record: dict[str, Any]) -> str | None:
+    """An event for people; None for those that other lines already say."""
+    event = record["event"]
+    if event == "checkpoint":
+        gone = f", removed {', '.join(record['removed'])}" if record.get("removed") else ""
+        return f"step {record['step']}  checkpoint {record['path']}{gone}"
+    if event == "warning":
+        return f"warning: {record['message']}"
+    if event == "memory":
+        used = record["peak"] - record["before"]
+        return f"memory: {size(used)} at the peak of the first step, {size(record['estimated'])} estimated (a device)"
+    if event == "resumed":
+        return f"resumed at step {record['step']}, {count(record['tokens'])} tokens"
+    if event == "not_finite" and "text" in record:
+        return f"not finite at cursor {record['cursor']}, in the text: {record['text'][:60]!r} ..."
+    return None
+
+
+def score_line(step: int, name: str, score: Mapping[str, float]) -> str:
+    """An evaluation for people: `step 20  val: loss 4.5000  ppl 90.02  bpb 1.5000`."""
+    return f"step {step}  {name}: loss {score['loss']:.4f}  ppl {score['ppl']:.2f}  bpb {score['bpb']:.4f}"
