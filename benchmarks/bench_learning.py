@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.models import gpt2 as build_gpt2
 from core.config.compose import compose
 from core.config.train_config import TrainConfig
 from core.config.windows import windows_at
@@ -100,25 +101,8 @@ def _daisy(overrides: list[str], tokens: int, train: TokenStream, val: TokenStre
 
 def gpt2(lr: float, tokens: int, train: TokenStream, val: TokenStream) -> float:
     """Validation loss of GPT-2 of the same size with its usual recipe."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    spec = compose("demo").config
-    shape = GPT2Config(  # type: ignore[call-arg]
-        vocab_size=spec.vocab_size,
-        n_layer=spec.num_layers,
-        n_head=spec.num_heads,
-        n_embd=spec.model_dim,
-        n_positions=LENGTH,
-        bos_token_id=spec.eos_token_id,
-        eos_token_id=spec.eos_token_id,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        use_cache=False,
-        attn_implementation="sdpa",
-    )
     torch.manual_seed(1)
-    model: nn.Module = GPT2LMHeadModel(shape)
+    model = build_gpt2(compose("demo").config.spec, LENGTH)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,12 +26,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.models import daisy_config, novel_tokens
+from benchmarks.models import daisy_config, gpt2, novel_tokens
 from core.checkpoint.retention import Retention
 from core.checkpoint.save import optimizer_tensors
 from core.checkpoint.writer import CheckpointWriter
 from core.config.compose import compose
 from core.config.estimate import flops_per_token
+from core.config.train_config import TrainConfig
 from core.config.windows import windows_at
 from core.model.daisy_core import DaisyCore, initialize
 from core.training.device_peak import device_peak, matrix_product_rate
@@ -61,27 +63,22 @@ class Times:
         return self.forward + self.backward + self.optimizer
 
 
-@dataclass
-class Daisy:
-    """DaisyCore as it is trained."""
+class System(ABC):
+    """A model that is trained sequence by sequence, and the time that each part of a step takes."""
 
-    layers: int
-    dim: int
-    length: int
-    times: Times = field(default_factory=Times)
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.times = Times()
+        self.optimizers: list[torch.optim.Optimizer] = []
 
-    def __post_init__(self) -> None:
-        self.config = daisy_config(self.layers, self.dim, self.length)
-        model = DaisyCore(self.config.spec)
-        initialize(model, 1)
-        self.loss = SummedLoss(model, self.config)
-        self.optimizers = build_optimizers(model, self.config)
+    @abstractmethod
+    def loss(self, tokens: Tensor) -> Tensor:
+        """Sum of the loss over (1, length + 1) tokens, divided by those of a step."""
 
     def sequence(self, tokens: Tensor) -> None:
         """Forward and backward over (1, length + 1) tokens."""
-        documents = torch.zeros_like(tokens[:, :-1])
         began = time.perf_counter()
-        loss = self.loss(tokens, documents, windows_at(self.config, 1.0)) / STEP_TOKENS
+        loss = self.loss(tokens)
         between = time.perf_counter()
         loss.backward()
         self.times.forward += between - began
@@ -96,49 +93,33 @@ class Daisy:
         self.times.optimizer += time.perf_counter() - began
 
 
-@dataclass
-class Peer:
+class Daisy(System):
+    """DaisyCore as it is trained."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.model = DaisyCore(config.spec)
+        initialize(self.model, 1)
+        self.optimizers = build_optimizers(self.model, config)
+        self._summed = SummedLoss(self.model, config)
+
+    def loss(self, tokens: Tensor) -> Tensor:
+        loss: Tensor = self._summed(tokens, torch.zeros_like(tokens[:, :-1]), windows_at(self.config, 1.0))
+        return loss / STEP_TOKENS
+
+
+class Peer(System):
     """GPT2LMHeadModel with scaled-dot-product attention and torch's fused AdamW."""
 
-    layers: int
-    dim: int
-    length: int
-    times: Times = field(default_factory=Times)
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.model = gpt2(config.spec, config.training_sequence_length)
+        self.optimizers = [torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)]
 
-    def __post_init__(self) -> None:
-        from transformers import GPT2Config, GPT2LMHeadModel
-
-        shape = GPT2Config(  # type: ignore[call-arg]
-            n_layer=self.layers,
-            n_head=self.dim // 64,
-            n_embd=self.dim,
-            n_positions=self.length,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            use_cache=False,
-            loss_type="ForCausalLM",
-            attn_implementation="sdpa",
-        )
-        self.model = GPT2LMHeadModel(shape)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
-
-    def sequence(self, tokens: Tensor) -> None:
-        """Forward and backward over (1, length + 1) tokens, of which the model shifts the labels itself."""
-        inputs = tokens[:, :-1]
-        began = time.perf_counter()
-        loss = self.model(input_ids=inputs, labels=inputs).loss * (self.length / STEP_TOKENS)
-        between = time.perf_counter()
-        loss.backward()
-        self.times.forward += between - began
-        self.times.backward += time.perf_counter() - between
-
-    def step(self) -> None:
-        """The optimizer step."""
-        began = time.perf_counter()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.times.optimizer += time.perf_counter() - began
+    def loss(self, tokens: Tensor) -> Tensor:
+        inputs = tokens[:, :-1]  # the model shifts the labels itself
+        loss: Tensor = self.model(input_ids=inputs, labels=inputs).loss
+        return loss * (inputs.numel() / STEP_TOKENS)
 
 
 def main() -> int:
@@ -167,7 +148,8 @@ def compare(case: str) -> list[str]:
     shape, _, at = case.partition("@")
     layers, dim, length = (int(number) for number in (*shape.split("x"), at))
     tokens = novel_tokens(length + 1, STEP_TOKENS // length)
-    ours, peer = Daisy(layers, dim, length), Peer(layers, dim, length)
+    config = daisy_config(layers, dim, length)
+    ours, peer = Daisy(config), Peer(config)
     for system in (ours, peer):
         system.sequence(tokens[:1, : min(length, 1024) + 1])  # memory, threads and kernels are there
         system.step()
@@ -214,16 +196,16 @@ def memory() -> list[str]:
 def memory_of(length: int) -> int:
     """Bytes at the peak of a process that takes one sequence forward and backward."""
     # Not the novels, whose tokenising takes more memory than the model.
-    Daisy(6, 384, length).sequence(torch.arange(length + 1)[None])
+    Daisy(daisy_config(6, 384, length)).sequence(torch.arange(length + 1)[None])
     return peak_memory(torch.device("cpu"))
 
 
 def saving() -> list[str]:
     """How long a save keeps training waiting, beside a copy of the same tensors."""
-    system = Daisy(12, 768, 1024)
+    system = Daisy(daisy_config(12, 768, 1024))
     system.sequence(novel_tokens(129, 1))
     system.step()
-    weights, state = system.loss.model.state_dict(), optimizer_tensors(system.optimizers)
+    weights, state = system.model.state_dict(), optimizer_tensors(system.optimizers)
     tensors = [*weights.values(), *state.values()]
     ratios = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,13 @@
-"""What the training benchmarks share: a DaisyCore of a given shape, and GPT-2 tokens of the bundled novels."""
+"""What the training benchmarks share: a DaisyCore and a GPT-2 of a given shape, and tokens of the bundled novels."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from core.config.model_spec import ModelSpec
 from core.config.train_config import TrainConfig
 from core.data.demo import demo_documents
 from core.data.tokenizers import load_tokenizer
@@ -34,6 +35,29 @@ def daisy_config(layers: int, dim: int, length: int) -> TrainConfig:
             "loss_chunk_tokens": 1024,
         }
     )
+
+
+def gpt2(spec: ModelSpec, length: int) -> nn.Module:
+    """Hugging Face's GPT2LMHeadModel of a spec's layers, width and vocabulary, without dropout, its attention fused."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    shape = GPT2Config(  # type: ignore[call-arg]
+        vocab_size=spec.vocab_size,
+        n_layer=spec.num_layers,
+        n_head=spec.num_heads,
+        n_embd=spec.model_dim,
+        n_positions=length,
+        bos_token_id=spec.eos_token_id,
+        eos_token_id=spec.eos_token_id,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        use_cache=False,
+        loss_type="ForCausalLM",
+        attn_implementation="sdpa",
+    )
+    model: nn.Module = GPT2LMHeadModel(shape)
+    return model
 
 
 @lru_cache(maxsize=1)

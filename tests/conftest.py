@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from core.config.compose import Composed, compose
 from core.config.model_spec import ModelSpec
 from core.config.windows import layer_windows
+from core.data.documents import TextSource
+from core.data.prepare import PrepareOptions, prepare
+from core.data.tokenizers import ByteTokenizer
 
 SPEC = """\
 model_class: DaisyCore
@@ -30,6 +34,22 @@ train_shards: shards/*_train_*.bin
 training_sequence_length: 256
 target_tokens: 1e4
 """
+
+
+TINY_RUN = {
+    "num_layers": 2,
+    "num_heads": 2,
+    "head_dim": 8,
+    "model_dim": 16,
+    "vocab_size": 257,
+    "eos_token_id": 256,
+    "max_seq_len": 128,
+    "attention_window_len": 32,
+    "train_shards": "shards/x_train_*.bin",
+    "training_sequence_length": 64,
+    "window_block_size": 16,
+    "tot_val_tokens": 256,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +79,23 @@ def compose_text(workspace: Path) -> Callable[..., Composed]:
         return compose("small", overrides)
 
     return run
+
+
+@pytest.fixture
+def training_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Make an empty working directory with a config `tiny.yml`, which takes the given keys, and shards of bytes.
+
+    They hold 3,000 tokens to train on, which a run of more goes through several times.
+    """
+
+    def make(**keys: Any) -> Path:
+        monkeypatch.chdir(tmp_path)
+        texts = [f"the quick brown fox number {n} jumps over the lazy dog {n * n}. " * 3 for n in range(18)]
+        prepare(TextSource("t", texts), ByteTokenizer(), tmp_path / "shards", PrepareOptions("x", val_fraction=0.15))
+        (tmp_path / "tiny.yml").write_text(yaml.safe_dump(TINY_RUN | keys))
+        return tmp_path
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +133,12 @@ def save_model() -> Callable[..., Path]:
         facts = {"step": 7, "tokens": 1792, "best_val": 4.25, "tokens_per_step": 256, "progress": 0.5}
         hparams = {**spec.model_dump(), "target_tokens": 3584, "init_checkpoint": None}
         tokenizer = {"name": "bytes", "vocab_size": 257, "eot_token_id": 256, "fingerprint": "f", "file": None}
-        more = {"windows": layer_windows(spec, 16), "hparams": hparams, "tokenizer": tokenizer, "torch": "2.11"}
+        more = {
+            "windows": layer_windows(spec, 16),
+            "hparams": hparams,
+            "tokenizer": tokenizer,
+            "versions": {"torch": "2.11"},
+        }
         return saving.commit(facts | more | meta)
 
     return save

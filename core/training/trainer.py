@@ -19,7 +19,6 @@ from torch import Tensor
 from core.checkpoint.format import (
     CheckpointError,
     check,
-    checkpoint_name,
     complete_checkpoints,
     read_meta,
     state_file,
@@ -159,17 +158,21 @@ class Trainer:
 
     def _newest_whole(self) -> Path | None:
         """The newest checkpoint whose every byte is as it was written: rank 0 looks, and all ranks take the same."""
-        step = -1
-        for path in reversed(list(complete_checkpoints(self.run.checkpoints)) if self.ranks.first else []):
+        found, chosen = list(complete_checkpoints(self.run.checkpoints)), -1
+        for index, path in reversed(list(enumerate(found)) if self.ranks.first else []):
             try:
                 check(path, hashes=True)
             except CheckpointError as error:
                 self._warn(f"{error}; passed over")
                 continue
-            step = read_meta(path)["step"]
+            chosen = index
             break
-        chosen = int(self.ranks.max(torch.tensor(step, device=self.ranks.device)).item())
-        return self.run.checkpoints / checkpoint_name(chosen) if chosen >= 0 else None
+        chosen = int(self.ranks.max(torch.tensor(chosen, device=self.ranks.device)).item())
+        if chosen >= len(found):
+            raise TrainingError(
+                f"{self.run.checkpoints}: does not hold the checkpoints of the first machine; copy them"
+            )
+        return found[chosen] if chosen >= 0 else None
 
     def fit(self) -> str:
         """Train to target_tokens. Returns "finished" or "stopped"."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,35 +15,16 @@ import torch
 from core.config.model_spec import ModelSpec
 from core.data.documents import TextSource
 from core.data.prepare import PrepareOptions, prepare
-from core.data.tokenizers import RANKS_FILE, ByteTokenizer, train_bpe
+from core.data.tokenizers import RANKS_FILE, train_bpe
 from core.model.daisy_core import DaisyCore, initialize
 
 ROOT = Path(__file__).parents[2]
-CONFIG = """\
-num_layers: 2
-num_heads: 2
-head_dim: 8
-model_dim: 16
-vocab_size: 257
-eos_token_id: 256
-max_seq_len: 128
-attention_window_len: 32
-train_shards: shards/x_train_*.bin
-training_sequence_length: 64
-window_block_size: 16
-batch_tokens: 128
-target_tokens: 256
-log_every_steps: 1
-"""
 TEXTS = [f"the quick brown fox number {n} jumps over the lazy dog. " * 3 for n in range(18)]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    prepare(TextSource("t", TEXTS), ByteTokenizer(), tmp_path / "shards", PrepareOptions("x", val_fraction=0.15))
-    (tmp_path / "tiny.yml").write_text(CONFIG)
-    return tmp_path
+def folder(training_folder: Callable[..., Path]) -> Path:
+    return training_folder(batch_tokens=128, target_tokens=256, log_every_steps=1)
 
 
 def _file(path: Path, vocab_size: int = 257, eos_token_id: int = 256) -> Path:

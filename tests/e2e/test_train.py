@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -21,33 +21,11 @@ from core.data.tokenizers import ByteTokenizer
 from core.runs.directory import read_records
 
 ROOT = Path(__file__).parents[2]
-CONFIG = """\
-num_layers: 2
-num_heads: 2
-head_dim: 8
-model_dim: 16
-vocab_size: 257
-eos_token_id: 256
-max_seq_len: 128
-attention_window_len: 32
-train_shards: shards/x_train_*.bin
-val_shards: shards/x_val_*.bin
-training_sequence_length: 64
-window_block_size: 16
-batch_tokens: 128
-target_tokens: 2560
-tot_val_tokens: 256
-log_every_steps: 1
-"""
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    texts = [f"the quick brown fox number {n} jumps over the lazy dog. " * 3 for n in range(18)]
-    prepare(TextSource("t", texts), ByteTokenizer(), tmp_path / "shards", PrepareOptions("x", val_fraction=0.15))
-    (tmp_path / "tiny.yml").write_text(CONFIG)
-    return tmp_path
+def folder(training_folder: Callable[..., Path]) -> Path:
+    return training_folder(val_shards="shards/x_val_*.bin", batch_tokens=128, target_tokens=2560, log_every_steps=1)
 
 
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -29,39 +29,22 @@ from core.training.step import Stepper
 from core.training.trainer import Trainer, TrainingError
 
 ROOT = Path(__file__).parents[2]
-CONFIG = """\
-num_layers: 3
-num_heads: 2
-head_dim: 8
-model_dim: 16
-vocab_size: 257
-eos_token_id: 256
-max_seq_len: 128
-attention_window_len: 32
-depth_skips: true
-train_shards: data/x_train_*.bin
-val_shards: data/x_val_*.bin
-training_sequence_length: 64
-window_block_size: 16
-batch_tokens: 256
-target_tokens: 5120
-tot_val_tokens: 256
-checkpoint_per_n_tokens: 1024
-val_loss_every_tokens: 2048
-log_every_steps: 5
-"""
 ALONE = Ranks(0, 1, torch.device("cpu"))
 MakeTrainer = Callable[..., Trainer]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with 3,000 bytes of text in shards, so that a run wraps around its epoch."""
-    monkeypatch.chdir(tmp_path)
-    texts = [f"the quick brown fox number {n} jumps over the lazy dog {n * n}. " * 3 for n in range(18)]
-    prepare(TextSource("t", texts), ByteTokenizer(), tmp_path / "data", PrepareOptions("x", val_fraction=0.15))
-    (tmp_path / "tiny.yml").write_text(CONFIG)
-    return tmp_path
+def folder(training_folder: Callable[..., Path]) -> Path:
+    return training_folder(
+        num_layers=3,
+        depth_skips=True,
+        val_shards="shards/x_val_*.bin",
+        batch_tokens=256,
+        target_tokens=5120,
+        checkpoint_per_n_tokens=1024,
+        val_loss_every_tokens=2048,
+        log_every_steps=5,
+    )
 
 
 @pytest.fixture
@@ -185,7 +168,7 @@ def test_changed_shards_refuse_to_resume(make: MakeTrainer, folder: Path) -> Non
     trainer.fit()
     texts = [f"something else {n} " * 9 for n in range(18)]
     options = PrepareOptions("x", val_fraction=0.15, overwrite=True)
-    prepare(TextSource("t", texts), ByteTokenizer(), folder / "data", options)
+    prepare(TextSource("t", texts), ByteTokenizer(), folder / "shards", options)
     with pytest.raises(TrainingError, match="the training shards are not those that this run read"):
         build_trainer(trainer.run, ALONE, []).resume()
 
