@@ -169,9 +169,7 @@ class Trainer:
             break
         chosen = int(self.ranks.max(torch.tensor(chosen, device=self.ranks.device)).item())
         if chosen >= len(found):
-            raise TrainingError(
-                f"{self.run.checkpoints}: does not hold the checkpoints of the first machine; copy them"
-            )
+            raise TrainingError(f"{self.run.checkpoints}: lacks the first machine's checkpoints; copy them")
         return found[chosen] if chosen >= 0 else None
 
     def fit(self) -> str:
