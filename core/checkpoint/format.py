@@ -78,7 +78,11 @@ def check(folder: Path, *, hashes: bool = False, report: Callable[[int], None] =
 
 def check_hash(path: Path, sha256: str, report: Callable[[int], None] = lambda read: None) -> None:
     """Raise CheckpointError unless a file's content is what the manifest says."""
-    if _sha256(path, report) != sha256:
+    try:
+        found = _sha256(path, report)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if found != sha256:
         raise CheckpointError(f"{path}: its content differs from the manifest's hash; it is damaged")
 
 
