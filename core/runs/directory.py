@@ -1,27 +1,25 @@
 """The run directory: the truth about a run. Names of its files, and the appending of its records.
 
     runs/<YYYYMMDD-HHMMSS>-<name>/
-        config.yaml    the composed config, complete      run.json      id, argv, host, versions, parent
-        overrides.txt  as typed, a line each              logs/         rank<k>.log, torchrun.log
-        metrics.jsonl  one object a log point             events.jsonl  started, eval, checkpoint, ...
-        checkpoints/   step_<n>/, links latest and best
+        config.yaml      the composed config, complete    run.json        id, argv, host, versions, parent
+        overrides.txt    as typed, a line each            logs/           rank<k>.log, torchrun.log, supervisor.log
+        metrics.jsonl    one object a log point           events.jsonl    started, eval, checkpoint, ...
+        checkpoints/     step_<n>/, links latest, best    control/        requests to the run while it trains
+        launch.json      how it was last started          supervisor.json who watches over it, and its phase
+        heartbeat-<k>.json  what rank k does, and when    exit.json       how it ended
 
-Readers skip a torn line: a record that was being appended when the machine died is no record.
+Standard library only: the supervisor of a waiting run is a small process. Readers skip a torn line: a record that
+was being appended when the machine died is no record.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from core.config.train_config import TrainConfig
 from core.errors import DaisyError
 from core.files import write_atomic
 from core.runs.follow import RecordTail
@@ -43,6 +41,10 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.overrides = path / "overrides.txt"
         self.logs = path / "logs"
+        self.control = path / "control"
+        self.launch = path / "launch.json"
+        self.supervisor = path / "supervisor.json"
+        self.exit = path / "exit.json"
 
     def append(self, path: Path, record: dict[str, Any]) -> None:
         """Append one record to `metrics` or `events`, in one write, on a line of its own."""
@@ -54,43 +56,25 @@ class RunDirectory:
                     line = b"\n" + line
             file.write(line)
 
-    def write_config(self, config: TrainConfig, overrides: Sequence[str]) -> None:
-        """Write the config in force, and note the overrides as typed that made it so."""
-        # The config stands for itself: the spec it came from may change or go.
-        values = {**config.model_dump(), "model_spec": None}
-        write_atomic(self.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
-        with self.overrides.open("a", encoding="utf-8") as file:
-            file.writelines(f"{override}\n" for override in overrides)
-
     def facts(self) -> dict[str, Any]:
         """What run.json holds. Raises RunError where it cannot be read."""
-        try:
-            data = json.loads(self.run.read_bytes())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.run}: cannot be read: {error}") from error
-        if not isinstance(data, dict):
-            raise RunError(f"{self.run}: not an object")
-        return data
+        return read_object(self.run)
 
 
-def create_run(
-    root: Path, name: str, config: TrainConfig, facts: dict[str, Any], now: datetime, overrides: Sequence[str] = ()
-) -> RunDirectory:
-    """Make `root/<time>-<name>` with its config and `run.json`. `facts` are what run.json holds beside the id."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run"
-    base = f"{now:%Y%m%d-%H%M%S}-{safe}"
-    for number in range(1, 1000):
-        run = RunDirectory(root / (base if number == 1 else f"{base}-{number}"))
-        try:
-            run.path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RunError(f"{run.path}: cannot be made: {error.strerror}") from error
-        run.write_config(config, overrides)
-        write_atomic(run.run, (json.dumps({"id": run.path.name, "name": safe, **facts}, indent=2) + "\n").encode())
-        return run
-    raise RunError(f"{root / base}: a thousand runs of this name began in this second")
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a small file holds. Raises RunError where it cannot be read."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise RunError(f"{path}: not an object")
+    return data
+
+
+def write_object(path: Path, values: dict[str, Any]) -> None:
+    """Write a small file, whole or not at all."""
+    write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def find_run(root: Path, name: str) -> RunDirectory:

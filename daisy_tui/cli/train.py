@@ -24,7 +24,8 @@ from core.config.train_config import FIXED_ON_RESUME
 from core.data.demo import DEMO_FOLDER, prepare_demo
 from core.data.survey import Survey, survey
 from core.errors import DaisyError, StoppedError
-from core.runs.directory import RunDirectory, create_run, find_run
+from core.runs.create import create_run, write_config
+from core.runs.directory import RunDirectory, find_run
 from core.runs.launch import Launch, Machines, last_log_lines, launch, torchrun_command
 from daisy_tui.cli.checkpoints import RUNS, checkpoint_folder
 from daisy_tui.cli.live import LiveRun
@@ -106,7 +107,7 @@ def train(
         called = (name or Path(config).stem) + (f"-machine{node_rank}" if node_rank else "")
         run = create_run(RUNS, called, composed.config, _facts(nproc, composed), datetime.now(), overrides)
     elif typed and not node_rank:
-        run.write_config(composed.config, typed)
+        write_config(run, composed.config, typed)
     return _train(run, how, composed.config.target_tokens)
 
 

@@ -22,7 +22,8 @@ from core.config.compose import compose
 from core.data.documents import TextSource
 from core.data.prepare import PrepareOptions, prepare
 from core.data.tokenizers import ByteTokenizer
-from core.runs.directory import RunDirectory, create_run, find_run, read_records
+from core.runs.create import create_run
+from core.runs.directory import RunDirectory, find_run, read_records
 from core.training.distributed import Ranks
 from core.training.main import build_trainer
 from core.training.step import Stepper
