@@ -59,6 +59,12 @@ def one_thread() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def own_leases(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that train at the same time do not wait for each other's devices."""
+    monkeypatch.setenv("DAISY_LEASES", str(tmp_path_factory.mktemp("leases")))
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory with a spec `tiny` and a config `small`."""

@@ -243,6 +243,10 @@ class TrainConfig(ModelSpec):
     """Warm start: take weights and architecture from this checkpoint; schedules, optimizers and steps
     start fresh (README's -p)."""
 
+    max_restarts: Whole = field(0, group="Checkpoints", ge=0)
+    """How often ranks that die are started again from the last complete checkpoint before the run has failed. What
+    would end the same way again, such as a loss that is not finite, is not tried again."""
+
     log_every_steps: Whole = field(10, group="Logging", unit="steps", ge=1)
     """Optimizer steps between log points; step 1 is always logged."""
 

@@ -1,10 +1,13 @@
-"""Reading a run's records as they are appended."""
+"""Reading a run's records as they are appended, and the last one of them."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+_LAST_BYTES = 1 << 16
 
 
 class RecordTail:
@@ -26,6 +29,17 @@ class RecordTail:
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [record for line in lines if (record := _record(line)) is not None]
+
+
+def last_record(path: Path) -> dict[str, Any]:
+    """The last whole record of a .jsonl file; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_BYTES))
+            lines = file.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return {}
+    return next((record for line in reversed(lines) if (record := _record(line)) is not None), {})
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

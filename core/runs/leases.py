@@ -205,6 +205,15 @@ class Leases:
             os.close(descriptor)
 
 
+def busy_line(busy: Busy) -> str:
+    """Whose a device is, in words."""
+    who = busy.owner
+    run, pid, user = who.get("run"), who.get("pid"), who.get("user")
+    owner = f"run {run} (process {pid}, user {user})" if run else "a process that is still ending"
+    verb = "is wanted first by" if busy.waiting else "is in use by"
+    return f"{busy.device} {verb} {owner}; --queue waits for it"
+
+
 def _make_shared(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)

@@ -1,120 +1,25 @@
-"""One rank of a run: `torchrun … -m core.training.main --run-dir DIR`.
+"""The entry of one rank: `torchrun … -m core.training.main --run-dir DIR`, before torch is imported.
 
-Reads the run's config, joins the other ranks, and trains; what it prints goes to `logs/rank<k>.log`. Exit code 0:
-finished, or stopped on request after a checkpoint (the run's events say which; torchrun would take any other code for
-a failure); 1 or 2: failed, with an event `failed` that says why.
+A rank whose torchrun is gone must not stay behind with a device's memory: the kernel is told so first, and what takes
+seconds to import comes after. `core.training.rank` is what it does then.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
 import sys
-import time
-from dataclasses import asdict
-from pathlib import Path
 
-import torch
-
-from core.checkpoint.save import load_tensors
-from core.config.compose import compose
-from core.data.dataset import dataset_tokenizer
-from core.data.stream import TokenStream
-from core.data.survey import survey
-from core.data.tokenizers import RANKS_FILE
-from core.errors import DaisyError
-from core.runs.directory import RunDirectory
-from core.training.distributed import Ranks, join_ranks, leave_ranks
-from core.training.trainer import RunData, Trainer, TrainingError
+from core.runs.processes import die_with_parent
+from core.runs.torchrun import PARENT
 
 
 def main() -> int:
     """Train one rank; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--resume", action="store_true", help="go on from the last complete checkpoint")
-    parser.add_argument("--accept-new-data", action="store_true", help="with --resume, also with other shards")
-    arguments = parser.parse_args()
-    asked: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _frame: asked.append(received))
-    run = RunDirectory(arguments.run_dir)
-    ranks = join_ranks()
-    _print_to(run.logs / f"rank{ranks.rank}.log")
-    try:
-        trainer = build_trainer(run, ranks, asked)
-        warm = trainer.config.init_checkpoint
-        if arguments.resume:
-            if not trainer.resume(accept_new_data=arguments.accept_new_data):
-                raise TrainingError(f"{arguments.run_dir}: has no whole checkpoint to go on from")
-        elif warm is not None:
-            trainer.warm_start(load_tensors(Path(warm)))
-        outcome = trainer.fit()
-        if ranks.first_of_machine and not ranks.first:
-            _note(run, ranks, outcome)  # a machine without rank 0 has a run directory of its own
-        return 0
-    except DaisyError as error:
-        sys.stderr.write("".join(f"error: {line}\n" for line in error.lines))
-        _note(run, ranks, "failed", message="; ".join(error.lines))
-        return error.exit_code
-    except Exception as error:
-        where = run.logs / f"rank{ranks.rank}.log"
-        what = " ".join(str(error).split())
-        _note(run, ranks, "failed", message=f"{type(error).__name__}: {what}; the traceback is in {where}")
-        raise
-    finally:
-        leave_ranks()
+    if (parent := os.environ.get(PARENT)) is not None:
+        die_with_parent(int(parent))
+    from core.training.rank import train
 
-
-def _print_to(path: Path) -> None:
-    """Send what this process, and everything that it calls, prints to the end of a file."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("ab") as file:
-        for descriptor in (1, 2):
-            os.dup2(file.fileno(), descriptor)
-
-
-def _note(run: RunDirectory, ranks: Ranks, event: str, **details: str) -> None:
-    run.append(run.events, {"time": time.time(), "event": event, "rank": ranks.rank, **details})
-
-
-def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:
-    """The trainer of a run directory. `asked` receives the signals that ask to stop."""
-    composed = compose(run.config, world_size=ranks.world_size)
-    config, found = composed.config, survey(composed)
-    if found.missing:
-        raise TrainingError(*(problem.message for problem in found.missing))
-    assert found.tokenizer is not None
-    assert found.tokenizer_folder is not None
-    tokenizer = dataset_tokenizer(found.tokenizer_folder, found.tokenizer)
-    ordinary = (i for i in range(tokenizer.vocab_size) if i != tokenizer.eot_token_id)
-    token_bytes = torch.zeros(config.vocab_size, dtype=torch.int64)
-    for token in ordinary:
-        token_bytes[token] = len(tokenizer.token_bytes(token))
-    length = config.validation_sequence_length
-    validation = {n: TokenStream([s.path for s in shards], length, shuffle=False) for n, shards in found.val.items()}
-    stream = TokenStream(
-        [shard.path for shard in found.train],
-        config.training_sequence_length,
-        seed=config.seed,
-        begin_shard=config.begin_shard,
-    )
-    data = RunData(
-        stream,
-        validation,
-        token_bytes,
-        decode=lambda tokens: tokenizer.decode_bytes(tokens).decode(errors="replace"),
-        document_tokens=found.document_tokens,
-        files={RANKS_FILE: ranks_file} if (ranks_file := tokenizer.ranks_file()) is not None else {},
-        meta={"tokenizer": asdict(found.tokenizer)},
-    )
-    return Trainer(config, run, data, ranks, stop=lambda: bool(asked), log=_say if ranks.first else lambda line: None)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    return train()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`daisy train`: compose, check, make the run directory, and train in the foreground."""
+"""`daisy train`: compose, check, make the run directory, start its supervisor, and watch it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from core.config.scalars import format_value
 from core.config.train_config import FIXED_ON_RESUME
 from core.data.demo import DEMO_FOLDER, prepare_demo
 from core.data.survey import Survey, survey
-from core.errors import DaisyError, StoppedError
 from core.runs.create import create_run, write_config
-from core.runs.directory import RunDirectory, find_run
-from core.runs.launch import Launch, Machines, last_log_lines, launch, torchrun_command
+from core.runs.devices import CPU, choose, gpus
+from core.runs.directory import RunDirectory, RunError, find_run
+from core.runs.launch import GRACE_S, Launch, Machines, read_launch, start, torchrun_arguments
+from core.runs.leases import LeaseError, Leases, Wanted, busy_line, lease_folder
+from core.runs.status import run_status
 from daisy_tui.cli.checkpoints import RUNS, checkpoint_folder
-from daisy_tui.cli.live import LiveRun
+from daisy_tui.cli.foreground import watch
 from daisy_tui.cli.text import echo
-
-_LOG_LINES = 8
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
@@ -51,6 +51,18 @@ _LOG_LINES = 8
 @click.option("-r", "--name", metavar="NAME", help="Name of the run. [default: the config's name]")
 @click.option("--resume", metavar="RUN", help="Go on with a run: its path, id, name, or `latest`.")
 @click.option("--accept-new-data", is_flag=True, help="With --resume: also with other shards, from their beginning.")
+@click.option(
+    "--devices", metavar="LIST", help="`0,1`, `any:2`, or `cpu`. [default: the first ones; a resumed run's own]"
+)
+@click.option("--queue", is_flag=True, help="Where a device is busy, wait for it in the queue of this machine.")
+@click.option("--detach", is_flag=True, help="Print the run's id and return; the run goes on by itself.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(1),
+    default=GRACE_S,
+    show_default=True,
+    help="Seconds that a run has to end in when it is asked to stop.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and print config, estimates and command; do not train.")
 @click.option("--nnodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
 @click.option("--node-rank", type=click.IntRange(0), default=0, show_default=True, help="Which machine this is.")
@@ -64,12 +76,18 @@ def train(
     name: str | None,
     resume: str | None,
     accept_new_data: bool,
+    devices: str | None,
+    queue: bool,
+    detach: bool,
+    grace: float,
     dry_run: bool,
     nnodes: int,
     node_rank: int,
     rdzv_endpoint: str | None,
 ) -> int:
-    """Train a config in the foreground. Ctrl-C writes a checkpoint and stops; --resume goes on exactly.
+    """Train a config and watch it. Ctrl-C asks whether to stop it with a checkpoint; --resume goes on exactly.
+
+    The run belongs to no terminal: it goes on when this one is closed.
 
     OVERRIDES are key=value, --key=value or --flag, as for `daisy config show`. With --resume there is no
     CONFIG: the run has its own, and OVERRIDES change what may change, such as target_tokens.
@@ -82,57 +100,72 @@ def train(
                 "--resume goes on with the run's own config; it takes key=value, but no CONFIG, -p, -s, -r"
             )
         run = find_run(RUNS, resume)
-        nproc = nproc or int(run.facts().get("devices", 1))
-        composed = _resumed(run, typed, nproc * machines.count)
+        if (status := run_status(run)).alive:
+            raise RunError(f"{run.path}: is {status.state} already")
+        nproc, wanted = _devices(run, devices, nproc)
+        composed = _resumed(run, typed, nproc * machines.number)
     elif config is None:
         raise click.UsageError("name a CONFIG (`daisy config list` shows them), or a run to --resume")
     elif accept_new_data:
         raise click.UsageError("--accept-new-data belongs to --resume")
     else:
-        nproc = nproc or 1
+        nproc, wanted = choose(devices, nproc, gpus())
         typed = overrides
         if init_checkpoint is not None:
-            start = checkpoint_folder(init_checkpoint).resolve()  # the link `latest` will point elsewhere
-            typed = (*_architecture(start), *overrides, f"init_checkpoint={start}")
+            weights = checkpoint_folder(init_checkpoint).resolve()  # the link `latest` will point elsewhere
+            typed = (*_architecture(weights), *overrides, f"init_checkpoint={weights}")
         typed += (f"begin_shard={begin_shard}",) if begin_shard else ()
-        composed = compose(config, typed, world_size=nproc * machines.count)
+        composed = compose(config, typed, world_size=nproc * machines.number)
         run = RunDirectory(RUNS / "NEW")
     found = _ready(composed, dry_run)
-    how = Launch(nproc, machines, resume is not None, accept_new_data)
+    how = Launch(
+        nproc,
+        *wanted,
+        machines,
+        resume is not None and run.metrics.exists(),  # a run that never began has nothing to go on from
+        accept_new_data,
+        queue,
+        grace,
+        composed.config.max_restarts,
+    )
     if dry_run:
         _show(composed, found, run, how)
         return 0
+    if not queue:
+        _check_free(how)
     if resume is None:
         assert config is not None
         called = (name or Path(config).stem) + (f"-machine{node_rank}" if node_rank else "")
         run = create_run(RUNS, called, composed.config, _facts(nproc, composed), datetime.now(), overrides)
     elif typed and not node_rank:
         write_config(run, composed.config, typed)
-    return _train(run, how, composed.config.target_tokens)
-
-
-def _train(run: RunDirectory, how: Launch, target_tokens: int) -> int:
+    supervisor = start(run, how)
+    if detach:
+        echo(run.path.name)
+        return 0
     echo(f"run {run.path}")
-    live = LiveRun(run, target_tokens)
-
-    def say(line: str) -> None:
-        live.close()
-        echo(line, err=True)
-
-    try:
-        outcome = launch(run, how, say=say, watch=live.update)
-    finally:
-        live.close()
-    if outcome == "stopped":
-        raise StoppedError(f"stopped; `daisy train --resume {run.path.name}` goes on exactly")
-    if outcome == "failed":
-        said = live.failures or [
-            *last_log_lines(run, _LOG_LINES),
-            f"the run failed; all that was said is in {run.logs}",
-        ]
-        raise DaisyError(*(line if str(run.path) in line else f"{run.path}: {line}" for line in said))
-    echo(f"finished: {run.path}")
+    watch(run, supervisor, composed.config.target_tokens)
     return 0
+
+
+def _devices(run: RunDirectory, asked: str | None, nproc: int | None) -> tuple[int, Wanted]:
+    """The devices of a run that goes on: those it had, where they are and no others are asked for."""
+    have = gpus()
+    nproc = nproc or int(run.facts().get("devices", 1))
+    before = read_launch(run) if run.launch.exists() else None
+    here = {CPU, *(device.key for device in have)}
+    if asked is None and before is not None and nproc == before.nproc and here.issuperset(before.devices):
+        return nproc, before.wanted
+    return choose(asked, nproc, have)
+
+
+def _check_free(how: Launch) -> None:
+    """Say at once whose a device is, before there is a run that could not begin."""
+    leases = Leases(lease_folder())
+    devices, busy = leases.take(how.wanted, {"pid": os.getpid()})
+    leases.release()
+    if not devices:
+        raise LeaseError(*(busy_line(item) for item in busy))
 
 
 def _machines(count: int, rank: int, endpoint: str | None) -> Machines:
@@ -187,7 +220,7 @@ def _show(composed: Composed, found: Survey, run: RunDirectory, how: Launch) -> 
     """What a dry run prints: the composed config, the estimates, and the command."""
     from daisy_tui.cli.config import precision_for, show_estimates, show_values
 
-    devices = how.nproc * how.machines.count
+    devices = how.nproc * how.machines.number
     precision, why = precision_for("auto")
     figures = estimate(
         composed.config,
@@ -198,7 +231,7 @@ def _show(composed: Composed, found: Survey, run: RunDirectory, how: Launch) -> 
     )
     show_values(composed)
     show_estimates(figures, found, composed, devices, why)
-    echo(f"\nCommand\n  {shlex.join(torchrun_command(run, how))}")
+    echo(f"\nCommand\n  {shlex.join(['python', '-m', 'torch.distributed.run', *torchrun_arguments(run, how)])}")
 
 
 def _facts(nproc: int, composed: Composed) -> dict[str, Any]:

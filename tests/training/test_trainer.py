@@ -25,7 +25,7 @@ from core.data.tokenizers import ByteTokenizer
 from core.runs.create import create_run
 from core.runs.directory import RunDirectory, find_run, read_records
 from core.training.distributed import Ranks
-from core.training.main import build_trainer
+from core.training.rank import build_trainer
 from core.training.step import Stepper
 from core.training.trainer import Trainer, TrainingError
 

@@ -1,0 +1,92 @@
+"""Why a run failed, in words with what to do: from what its ranks noted, from their logs, and from how they ended."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from core.runs.directory import RunDirectory
+
+_TAIL_BYTES = 1 << 16
+# What the logs of torch, CUDA, NCCL and Linux say, and what that means. The first that is found counts.
+_KNOWN = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (
+            r"CUDA out of memory|OutOfMemoryError|DefaultCPUAllocator: can't allocate memory|MemoryError",
+            "out of memory: fewer tokens at once help (training_sequence_length, loss_chunk_tokens), so does "
+            "activation_checkpointing=true; `daisy config show` estimates what a config needs",
+        ),
+        (
+            r"No space left on device|Disk quota exceeded",
+            "the disk is full: make room (`daisy runs prune` frees checkpoints) and resume",
+        ),
+        (
+            r"Watchdog caught collective operation timeout|NCCL.*timeout|Timed out waiting \d+ms",
+            "ranks waited for each other in vain (a collective timed out): one of them hung or was lost; its log "
+            "ends first",
+        ),
+        (
+            r"ModuleNotFoundError: (?P<what>[^\n]*)|ImportError: (?P<why>[^\n]*)",
+            "a package is missing or broken; `daisy doctor` looks for what is needed",
+        ),
+        (
+            r"no kernel image is available|CUDA driver version is insufficient",
+            "this build of torch does not fit the GPU or its driver; `daisy doctor` says which they are",
+        ),
+        (
+            r"Address already in use|EADDRINUSE",
+            "the port at which the ranks meet is taken: another --rdzv-endpoint, or once more",
+        ),
+    )
+)
+_ENDED_BY = re.compile(r"exitcode\s*:\s*(-?\d+) \(pid: (\d+)\)")
+_ROOT_RANK = re.compile(r"rank\s*:\s*(\d+)")
+
+
+def failure_reason(run: RunDirectory, events: list[dict[str, Any]], code: int | None) -> tuple[str, bool]:
+    """One line on why, and whether a rank explained it itself, so that another try would end the same.
+
+    `events` are those since the ranks were started; `code` is torchrun's exit code, which says little.
+    """
+    failed = [event for event in events if event["event"] == "failed"]
+    explained = [event for event in failed if event.get("explained")]
+    if explained:
+        return str(explained[0]["message"]), True
+    logs = {path.stem: _tail(path) for path in [*sorted(run.logs.glob("rank*.log")), run.logs / "torchrun.log"]}
+    said = str(failed[0]["message"]) if failed else ""
+    words = next((words for text in (said, *logs.values()) if (words := known_words(text))), None)
+    if said:
+        return f"{said}: {words}" if words else said, False
+    rank = _ended(logs["torchrun"])
+    if rank is not None:
+        return rank if words is None else f"{rank}; {words}", False
+    return words or f"torchrun ended with {code} before any rank said why; its log is in {run.logs}", False
+
+
+def known_words(text: str) -> str | None:
+    """What a log's end means, where it is something known."""
+    return next((words for pattern, words in _KNOWN if pattern.search(text)), None)
+
+
+def _ended(torchrun: str) -> str | None:
+    """How the first rank ended that torchrun tells of: by a signal, or by an exit code."""
+    found = list(_ENDED_BY.finditer(torchrun))
+    if not found:
+        return None
+    code, pid = (int(group) for group in found[-1].groups())
+    ranks = _ROOT_RANK.findall(torchrun)
+    who = f"rank {ranks[-1]} (process {pid})" if ranks else f"process {pid}"
+    if code == -9:
+        return f"{who} was killed by signal 9: by somebody, or by Linux for want of memory (`dmesg` says)"
+    return f"{who} was ended by signal {-code}" if code < 0 else f"{who} ended with exit code {code}"
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

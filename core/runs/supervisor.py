@@ -1,0 +1,245 @@
+"""The supervisor of a run: `python -m core.runs.supervisor RUN_DIR`, in a session of its own.
+
+It waits for the run's devices, starts torchrun, passes requests to stop on, starts ranks that died again if the run
+asks for it, and in the end writes exit.json: how it ended is proved by whoever saw it. Before that it has killed and
+reaped every process of the run and let its devices go. If it is killed itself, the kernel kills torchrun and the
+ranks and frees the devices, and the missing exit.json tells.
+
+Small on purpose (neither pydantic nor click nor torch): a queued run is this process, waiting.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import pwd
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from core.errors import DaisyError
+from core.runs import control
+from core.runs.devices import CPU, DEVICES
+from core.runs.diagnosis import failure_reason
+from core.runs.directory import RunDirectory, write_object
+from core.runs.follow import RecordTail, last_record
+from core.runs.launch import Launch, read_launch, torchrun_arguments
+from core.runs.leases import Leases, busy_line, lease_folder
+from core.runs.processes import become_subreaper, descendants, end_descendants, identity
+from core.runs.status import AFTER_CHECKPOINT
+from core.runs.torchrun import PARENT
+
+_LOOK_EVERY_S = 0.5
+_CODES = {"finished": 0, "failed": 1, "stopped": 3}
+
+
+class Supervisor:
+    """One attempt at a run, with its restarts."""
+
+    def __init__(self, run: RunDirectory, how: Launch, leases: Leases) -> None:
+        self.run = run
+        self.how = how
+        self._leases = leases
+        self._signals: list[int] = []
+        self._wakeup, write_end = os.pipe()
+        for end in (self._wakeup, write_end):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _frame: self._signals.append(received))
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # only to wake up
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._facts: dict[str, Any] = {
+            "attempt": how.attempt,
+            "pid": os.getpid(),
+            "identity": identity(os.getpid()),
+            "host": platform.node(),
+            "user": user_name(),
+            "started": time.time(),
+            "restarts": 0,
+            "torchrun": None,
+            "devices": [],
+        }
+
+    def supervise(self) -> int:
+        """See the run to its end; returns the exit code."""
+        self._note("starting")
+        self.run.exit.unlink(missing_ok=True)
+        outcome, reason = "failed", "the supervisor failed; logs/supervisor.log says why"
+        try:
+            outcome, reason = self._attempt()
+        except DaisyError as error:
+            outcome, reason = "failed", str(error)
+        finally:
+            end_descendants()
+            self._leases.release()
+            self._end(outcome, reason)
+        return _CODES[outcome]
+
+    def _attempt(self) -> tuple[str, str]:
+        if (ended := self._take_devices()) is not None:
+            return ended
+        how = self.how
+        while True:
+            outcome, reason, again = self._train(how)
+            restarts = self._facts["restarts"]
+            if not again or restarts >= how.max_restarts or control.stop_request(self.run) is not None:
+                return outcome, reason
+            self._facts["restarts"] = restarts + 1
+            self._event("restarted", number=restarts + 1, of=how.max_restarts, reason=reason)
+            how = how._replace(resume=any(self.run.checkpoints.glob("step_*/manifest.json")))
+
+    def _take_devices(self) -> tuple[str, str] | None:
+        """Own the devices, waiting for them where the run may; the outcome where it comes to nothing."""
+        key = f"{os.getpid()}-{self.run.path.name}"
+        details = {"run": str(self.run.path.resolve()), "pid": os.getpid(), "user": self._facts["user"]}
+        devices, busy = self._leases.take(self.how.wanted, details)
+        if not devices and not self.how.queue:
+            return "failed", "; ".join(busy_line(item) for item in busy)
+        if not devices:
+            self._leases.wait(key, self.how.wanted, details)
+            self._note("queued")
+        while not devices:
+            self._wait()
+            if self._stop_asked() is not None:
+                self._leases.leave_queue(key)
+                return "stopped", "cancelled while it waited for its devices"
+            devices, busy = self._leases.take(self.how.wanted, details, key=key)
+        self._leases.leave_queue(key)
+        self._facts["devices"] = devices
+        return None
+
+    def _train(self, how: Launch) -> tuple[str, str, bool]:
+        """Run torchrun once; returns outcome, reason, and whether another try may help."""
+        tail = RecordTail(self.run.events)
+        process = self._start(how)
+        killed = None
+        deadline = None
+        told = 0
+        while process.poll() is None:
+            self._wait()
+            if (request := self._stop_asked()) is None:
+                continue
+            if deadline is None:
+                deadline = time.monotonic() + float(request.get("grace_s", how.grace_s))
+                self._note("stopping")
+            if told == 0 and self._ask_ranks(process.pid):
+                told = 1
+            if request.get("now") or time.monotonic() >= deadline:
+                killed = "at once, as asked" if request.get("now") else "after its grace time"
+                break
+        end_descendants()
+        events = tail.new()
+        said = [event["event"] for event in events]
+        if "finished" in said:
+            return "finished", "reached its target", False
+        if "stopped" in said:
+            return "stopped", AFTER_CHECKPOINT, False
+        if killed is not None:
+            return "stopped", f"killed {killed}; its last checkpoint is what it goes on from", False
+        if control.stop_request(self.run) is not None and "failed" not in said:
+            return "stopped", "stopped on request, before there was anything to save", False
+        reason, explained = failure_reason(self.run, events, process.returncode)
+        return "failed", reason, not explained
+
+    def _start(self, how: Launch) -> subprocess.Popen[bytes]:
+        devices = self._facts["devices"]
+        threads = max(1, (os.cpu_count() or 1) // how.nproc)
+        environment = {
+            "OMP_NUM_THREADS": str(threads),  # torchrun would set 1
+            **os.environ,
+            PARENT: str(os.getpid()),
+            DEVICES: ",".join(devices),
+            "DAISY_LEASES": str(self._leases.folder),
+            "CUDA_VISIBLE_DEVICES": "" if devices == [CPU] else ",".join(devices),
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(how.grace_s)),
+            "PYTHONUNBUFFERED": "1",
+        }
+        for path in self.run.path.glob("heartbeat-*.json"):
+            path.unlink()
+        with (self.run.logs / "torchrun.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "core.runs.torchrun", *torchrun_arguments(self.run, how)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+        self._facts["torchrun"] = process.pid
+        self._note("running")
+        return process
+
+    def _stop_asked(self) -> dict[str, Any] | None:
+        """The request to stop, to which a signal adds: the second one is immediate."""
+        signals, self._signals = self._signals, []
+        for _ in signals:
+            before = control.stop_request(self.run)
+            control.ask_stop(self.run, now=before is not None)
+        return control.stop_request(self.run)
+
+    def _ask_ranks(self, torchrun: int) -> bool:
+        """Tell the ranks to stop, also where no rank 0 is here to see the request; torchrun itself is left alone."""
+        ranks = [child for child in descendants(os.getpid()) if child.ppid() == torchrun]
+        for rank in ranks:
+            rank.terminate()
+        return bool(ranks)
+
+    def _wait(self) -> None:
+        """Until a signal comes or a child ends, and no longer than until the next look."""
+        select.select([self._wakeup], [], [], _LOOK_EVERY_S)
+        try:
+            while os.read(self._wakeup, 512):
+                pass
+        except BlockingIOError:
+            return
+
+    def _note(self, phase: str) -> None:
+        write_object(self.run.supervisor, {**self._facts, "phase": phase})
+
+    def _event(self, event: str, **details: Any) -> None:
+        self.run.append(self.run.events, {"time": time.time(), "event": event, **details})
+
+    def _end(self, outcome: str, reason: str) -> None:
+        last = last_record(self.run.metrics)
+        values = {
+            "attempt": self.how.attempt,
+            "outcome": outcome,
+            "code": _CODES[outcome],
+            "reason": reason,
+            "step": last.get("step"),
+            "tokens": last.get("tokens"),
+            "restarts": self._facts["restarts"],
+            "time": time.time(),
+        }
+        write_object(self.run.exit, values)
+        self._note("ended")
+
+
+def user_name() -> str:
+    """Whose process this is."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in containers
+        return str(os.getuid())
+
+
+def main() -> int:
+    """Supervise the run that the command line names; returns the exit code."""
+    run = RunDirectory(Path(sys.argv[1]))
+    own = os.open(run.path, os.O_RDONLY)
+    try:
+        fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)  # for as long as this process lives
+    except BlockingIOError:
+        sys.stderr.write(f"{run.path}: has a supervisor already\n")
+        return 1
+    become_subreaper()
+    return Supervisor(run, read_launch(run), Leases(lease_folder())).supervise()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
