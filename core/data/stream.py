@@ -68,6 +68,13 @@ class TokenStream:
         """The sequences with these numbers: (count, length + 1) int64 token ids."""
         return np.stack([self._sequence(cursor) for cursor in cursors]).astype(np.int64)
 
+    def batch_hash(self, cursor: int, count: int) -> str:
+        """A hash of the `count` sequences from `cursor` on: equal where a run would read the same next."""
+        digest = hashlib.sha256()
+        for number in range(cursor, cursor + count):
+            digest.update(self._sequence(number).astype("<u4").tobytes())
+        return digest.hexdigest()
+
     def fingerprint(self) -> str:
         """A hash of which shards these are: names, lengths, and the tokens at both ends of each."""
         digest = hashlib.sha256(str(self._length).encode())

@@ -11,7 +11,7 @@ import torch
 
 from core.errors import DaisyError
 from core.inference.generator import Generator
-from core.inference.sampler import SamplingParams
+from core.inference.sampler import SamplingError, SamplingParams
 
 
 def main() -> int:
@@ -29,12 +29,14 @@ def main() -> int:
     a = parser.parse_args()
     try:
         params = SamplingParams(a.temperature, a.top_k, a.top_p, a.repetition_penalty, a.seed)
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if a.device == "auto" else a.device
-        generator = Generator.from_checkpoint(a.checkpoint, device)
-        _write(a.prompt)
+        device = _device(a.device)
+        generator = Generator.from_checkpoint(a.checkpoint, str(device))
         said: list[int] = []
         began = time.monotonic()
-        for piece in generator.text(_noted(generator.tokens(a.prompt, a.max_tokens, params), said)):
+        pieces = generator.text(_noted(generator.tokens(a.prompt, a.max_tokens, params), said))
+        first = next(pieces, "")  # a prompt that is too long is refused here
+        _write(a.prompt + first)
+        for piece in pieces:
             _write(piece)
         seconds = time.monotonic() - began
         _write("\n")
@@ -49,6 +51,20 @@ def main() -> int:
         return 3
     except BrokenPipeError:
         return 0
+
+
+def _device(name: str) -> torch.device:
+    """The device of this name. Raises SamplingError where this machine or this torch has none."""
+    found = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if found else "cpu")
+    kind, _, index = name.partition(":")
+    if kind == "cpu" and not index:
+        return torch.device("cpu")
+    if kind == "cuda" and found and (not index or (index.isdigit() and int(index) < torch.cuda.device_count())):
+        return torch.device(name)
+    here = f"auto, cpu, cuda:0 to cuda:{torch.cuda.device_count() - 1}" if found else "auto, cpu (no CUDA here)"
+    raise SamplingError(f"--device {name}: there is no such device; there are {here}")
 
 
 def _noted(tokens: Iterator[int], said: list[int]) -> Iterator[int]:

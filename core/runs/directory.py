@@ -5,6 +5,7 @@
         overrides.txt    as typed, a line each            logs/           rank<k>.log, torchrun.log, supervisor.log
         metrics.jsonl    one object a log point           events.jsonl    started, eval, checkpoint, ...
         checkpoints/     step_<n>/, links latest, best    control/        requests to the run while it trains
+        changes.jsonl    what was set while it trained
         launch.json      how it was last started          supervisor.json who watches over it, and its phase
         heartbeat-<k>.json  what rank k does, and when    exit.json       how it ended
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,16 @@ class RunDirectory:
         self.overrides = path / "overrides.txt"
         self.logs = path / "logs"
         self.control = path / "control"
+        self.changes = path / "changes.jsonl"
         self.launch = path / "launch.json"
         self.supervisor = path / "supervisor.json"
         self.exit = path / "exit.json"
+
+    @property
+    def started(self) -> float:
+        """When it was last started, or else made: seconds of the time of day."""
+        found = [path.stat().st_mtime for path in (self.launch, self.run, self.config) if path.exists()]
+        return found[0] if found else 0.0
 
     def append(self, path: Path, record: dict[str, Any]) -> None:
         """Append one record to `metrics` or `events`, in one write, on a line of its own."""
@@ -77,19 +85,23 @@ def write_object(path: Path, values: dict[str, Any]) -> None:
     write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def find_run(root: Path, name: str) -> RunDirectory:
-    """A run by path, id, name, unique prefix, or `latest`. Raises RunError listing what there is."""
+def find_run(root: Path, name: str, *, usable: Callable[[RunDirectory], bool] | None = None) -> RunDirectory:
+    """A run by path, id, name, unique prefix, or `latest`: the one that was started last.
+
+    Among those that a name means, `usable` ones come first. Raises RunError listing what there is.
+    """
     given = Path(name)
     if (given / "config.yaml").is_file():
         return RunDirectory(given)
-    runs = sorted(path.parent for path in root.glob("*/config.yaml"))
-    if name == "latest" and runs:
-        return RunDirectory(runs[-1])
-    exact = [run for run in runs if name in (run.name, run.name[16:])]
-    found = exact[-1:] or [run for run in runs if run.name.startswith(name) or run.name[16:].startswith(name)]
+    runs = [RunDirectory(path.parent) for path in root.glob("*/config.yaml")]
+    runs.sort(key=lambda run: (run.started, run.path.name))
+    exact = runs if name == "latest" else [run for run in runs if name in (run.path.name, run.path.name[16:])]
+    preferred = [run for run in exact if usable is not None and usable(run)] or exact
+    named = [(run, run.path.name) for run in runs]
+    found = preferred[-1:] or [run for run, own in named if own.startswith(name) or own[16:].startswith(name)]
     if len(found) == 1:
-        return RunDirectory(found[0])
-    names = ", ".join(run.name for run in (found or runs)[-8:]) or "none"
+        return found[0]
+    names = ", ".join(run.path.name for run in (found or runs)[-8:]) or "none"
     what = "names several runs" if found else "names no run"
     raise RunError(f"'{name}' {what} in {root}; there are: {names}")
 

@@ -9,11 +9,14 @@ from core.text import count, duration, size
 
 
 def step_line(record: dict[str, Any], target_tokens: int) -> str:
-    """A log point for people: `step 20  100%  loss 4.4321  820k tokens  9,000 tokens/s  MFU 41%  ETA 0:12`."""
+    """A log point for people: `step 20  100%  loss 4.4321  ETA 0:12  9,000 tokens/s  820k tokens  MFU 41%`.
+
+    What matters most comes first, because a narrow terminal cuts the end.
+    """
     return (
-        f"step {record['step']}  {record['tokens'] / target_tokens:4.0%}  loss {record['train_loss']:.4f}  "
-        f"{count(record['tokens'])} tokens  {record['tokens_per_s']:,.0f} tokens/s  MFU {record['mfu']:.0%}  "
-        f"ETA {duration(record['eta_s'])}"
+        f"step {record['step']}  {min(1.0, record['tokens'] / target_tokens):4.0%}  loss {record['train_loss']:.4f}  "
+        f"ETA {duration(record['eta_s'])}  {record['tokens_per_s']:,.0f} tokens/s  {count(record['tokens'])} tokens  "
+        f"MFU {record['mfu']:.0%}"
     )
 
 
@@ -27,7 +30,8 @@ def event_line(record: dict[str, Any]) -> str | None:
         return f"warning: {record['message']}"
     if event == "memory":
         used = record["peak"] - record["before"]
-        return f"memory: {size(used)} at the peak of the first step, {size(record['estimated'])} estimated (a device)"
+        estimated = size(record["estimated"])
+        return f"memory: {size(used)} at the peak of the first step, {estimated} estimated for its tensors (a device)"
     if event == "resumed":
         return f"resumed at step {record['step']}, {count(record['tokens'])} tokens"
     if event == "not_finite" and "text" in record:

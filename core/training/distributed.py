@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -42,6 +43,14 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """Whether a flag is set on any rank."""
         return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
+
+    def from_first(self, value: Any) -> Any:
+        """What rank 0 has, on every rank; the value of the others does not matter."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
 
     def barrier(self) -> None:
         """Wait for all ranks."""

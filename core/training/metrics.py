@@ -35,11 +35,12 @@ class StepTimes:
 class Meter:
     """Gathers the times of steps, and turns them into figures at a log point.
 
-    `peak_flops` is that of all devices together; `document_tokens` the mean document length of the shards.
+    `config` may change between steps; `peak_flops` is that of all devices together; `document_tokens` the mean
+    document length of the shards.
     """
 
     def __init__(self, config: TrainConfig, peak_flops: float, document_tokens: float | None) -> None:
-        self._config = config
+        self.config = config
         self._peak = peak_flops
         length = config.training_sequence_length
         self._document = min(document_tokens or length, length)
@@ -58,14 +59,14 @@ class Meter:
         times, self._times = self._times, []
         seconds = sum(t.step + t.waited for t in times)
         rate = step_tokens * len(times) / seconds
-        flops = flops_per_token(self._config, self._document, long_window)
+        flops = flops_per_token(self.config, self._document, long_window)
         ordered = sorted(1e3 * (t.step + t.waited) for t in times)
         return {
             "tokens_per_s": rate,
             "mfu": rate * flops / self._peak,
             "data_wait": sum(t.waited for t in times) / seconds,
             "step_ms": {"p50": _quantile(ordered, 0.5), "p95": _quantile(ordered, 0.95)},
-            "eta_s": max(0.0, (self._config.target_tokens - tokens) / rate),
+            "eta_s": max(0.0, (self.config.target_tokens - tokens) / rate),
         }
 
 

@@ -25,7 +25,7 @@ def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.
     optimizers: list[torch.optim.Optimizer] = []
     for settings in config.optimizers:
         groups = [
-            {"params": named[entry.group], "name": entry.group, "peak_lr": entry.lr * config.lr_scale, "lr": entry.lr}
+            {"params": named[entry.group], "name": entry.group, "peak_lr": entry.lr, "lr": entry.lr}
             for entry in settings.params
             if named.get(entry.group)
         ]
@@ -61,7 +61,7 @@ def set_progress(optimizers: list[torch.optim.Optimizer], config: TrainConfig, p
     factor = learning_rate_factor(config.learning_rate_schedule, progress, config.cooldown_frac)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * (factor if group["schedule"] == "shared" else 1.0)
+            group["lr"] = group["peak_lr"] * config.lr_scale * (factor if group["schedule"] == "shared" else 1.0)
             if group["peak_momentum"] is not None:
                 group["momentum"] = muon_momentum(progress, group["peak_momentum"])
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from core.data.tokenizers import RANKS_FILE
 from core.errors import DaisyError
 from core.runs.devices import CPU, DEVICES
 from core.runs.directory import RunDirectory
+from core.runs.heartbeat import Heartbeat
 from core.runs.leases import Leases, lease_folder
 from core.training.distributed import Ranks, join_ranks, leave_ranks
 from core.training.trainer import RunData, Trainer, TrainingError
@@ -47,17 +49,17 @@ def train() -> int:
     _print_to(_log(run))
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
+    heart = Heartbeat(run, _rank())
     held = Leases(lease_folder()) if DEVICES in os.environ else None
     try:
         if held is not None:
             _join_device(held)
         ranks = join_ranks()
-        trainer = build_trainer(run, ranks, asked)
-        warm = trainer.config.init_checkpoint
+        trainer = build_trainer(run, ranks, asked, heart.progress)
+        warm, resumed = trainer.config.init_checkpoint, False
         if arguments.resume:
-            if not trainer.resume(accept_new_data=arguments.accept_new_data):
-                raise TrainingError(f"{arguments.run_dir}: has no whole checkpoint to go on from")
-        elif warm is not None:
+            resumed = trainer.resume(accept_new_data=arguments.accept_new_data)
+        if warm is not None and not resumed:
             trainer.warm_start(load_tensors(Path(warm)))
         outcome = trainer.fit()
         if ranks.first_of_machine and not ranks.first:
@@ -72,6 +74,7 @@ def train() -> int:
         _note(run, "failed", message=f"{type(error).__name__}: {what}; the traceback is in {_log(run)}")
         raise
     finally:
+        heart.end()
         leave_ranks()
 
 
@@ -106,8 +109,13 @@ def _note(run: RunDirectory, event: str, **details: Any) -> None:
     run.append(run.events, {"time": time.time(), "event": event, "rank": _rank(), **details})
 
 
-def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:
-    """The trainer of a run directory. `asked` receives the signals that ask to stop."""
+def build_trainer(
+    run: RunDirectory,
+    ranks: Ranks,
+    asked: list[int],
+    beat: Callable[[str, int, float | None], None] = lambda phase, step, median_s: None,
+) -> Trainer:
+    """The trainer of a run directory. `asked` receives the signals that ask to stop, `beat` the phases."""
     composed = compose(run.config, world_size=ranks.world_size)
     config, found = composed.config, survey(composed)
     if found.missing:
@@ -136,7 +144,8 @@ def build_trainer(run: RunDirectory, ranks: Ranks, asked: list[int]) -> Trainer:
         files={RANKS_FILE: ranks_file} if (ranks_file := tokenizer.ranks_file()) is not None else {},
         meta={"tokenizer": asdict(found.tokenizer)},
     )
-    return Trainer(config, run, data, ranks, stop=lambda: bool(asked), log=_say if ranks.first else lambda line: None)
+    log = _say if ranks.first else lambda line: None
+    return Trainer(config, run, data, ranks, stop=lambda: bool(asked), log=log, beat=beat)
 
 
 def _say(line: str) -> None:

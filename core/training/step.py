@@ -64,14 +64,14 @@ class SummedLoss(nn.Module):
 
 
 class Stepper:
-    """Takes steps with one model and its optimizers, on this rank of several."""
+    """Takes steps with one model and its optimizers, on this rank of several. `config` may change between steps."""
 
     def __init__(
         self, model: DaisyCore, optimizers: list[torch.optim.Optimizer], config: TrainConfig, ranks: Ranks
     ) -> None:
         self.model = model
         self.optimizers = optimizers
-        self._config = config
+        self.config = config
         self._ranks = ranks
         self._loss: nn.Module = SummedLoss(model, config)
         if ranks.world_size > 1:
@@ -82,7 +82,7 @@ class Stepper:
 
         Raises NotFiniteError, on every rank, before any weight has changed.
         """
-        config, ranks = self._config, self._ranks
+        config, ranks = self.config, self._ranks
         set_progress(self.optimizers, config, progress)
         own = self._backward(batch, windows_at(config, progress))
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -111,7 +111,7 @@ class Stepper:
         for number in range(len(batch)):
             part = batch[number : number + 1]
             sequences = torch.from_numpy(part).to(self._ranks.device)
-            documents = torch.from_numpy(document_ids(part, self._config.eos_token_id)).to(self._ranks.device)
+            documents = torch.from_numpy(document_ids(part, self.config.eos_token_id)).to(self._ranks.device)
             with self._synchronised(last=number == len(batch) - 1):
                 loss = self._loss(sequences, documents, windows) / targets
                 loss.backward()

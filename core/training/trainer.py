@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -26,12 +28,16 @@ from core.checkpoint.format import (
 from core.checkpoint.retention import Retention
 from core.checkpoint.save import load_tensors, optimizer_tensors, restore_optimizers, versions
 from core.checkpoint.writer import CheckpointWriter
+from core.config.compose import compose
 from core.config.estimate import Precision, estimate
 from core.config.train_config import TrainConfig
 from core.config.windows import long_window, windows_at
 from core.data.stream import Batch, Prefetch, TokenStream, step_cursors
 from core.errors import DaisyError
 from core.model.daisy_core import DaisyCore, initialize
+from core.runs.changes import Change, overrides_of, read_changes, record_change
+from core.runs.control import Request, answered, is_pending
+from core.runs.control import pending as control_pending
 from core.runs.directory import RunDirectory
 from core.runs.lines import score_line, step_line
 from core.training.device_peak import device_peak
@@ -39,10 +45,12 @@ from core.training.distributed import Ranks
 from core.training.evaluate import Score, evaluate
 from core.training.metrics import Meter, StepTimes, peak_memory
 from core.training.optimizers import build_optimizers
+from core.training.requests import RefusedError, changed_config
 from core.training.step import NotFiniteError, Step, Stepper
 from core.training.wandb_log import WandbLog
 
 _SAMPLE_TOKENS = 64
+_MEDIAN_OF = 21  # steps
 
 
 class TrainingError(DaisyError):
@@ -78,7 +86,8 @@ class RunData:
 
 
 class Trainer:
-    """One rank of a run. `stop` is asked after every step; ranks agree on the answer. `log` gets lines for people."""
+    """One rank of a run. `stop` is asked after every step; ranks agree on the answer. `log` gets lines for people, and
+    `beat` every phase that begins, with the step and the median seconds of the last steps."""
 
     def __init__(
         self,
@@ -89,6 +98,7 @@ class Trainer:
         *,
         stop: Callable[[], bool] = lambda: False,
         log: Callable[[str], None] = lambda line: None,
+        beat: Callable[[str, int, float | None], None] = lambda phase, step, median_s: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config = config
@@ -99,9 +109,13 @@ class Trainer:
         self._last_saved = -1  # the step
         self._val_loss: float | None = None  # where this step was evaluated
         self._fingerprint = data.stream.fingerprint()
+        self._unsaved: str | None = None  # why the last save failed, where it did
         self._memory_told = False
         self._stop = stop
         self._log = log
+        self._beat = beat
+        self._seconds: deque[float] = deque(maxlen=_MEDIAN_OF)
+        self._changes: list[Change] = []  # what was set in flight, in force or still to come
         self._clock = clock
         self._peak = device_peak(ranks.device)
         self._memory_before = peak_memory(ranks.device)
@@ -125,13 +139,18 @@ class Trainer:
             ) from error
 
     def resume(self, *, accept_new_data: bool = False) -> bool:
-        """Go on from the run's last whole checkpoint; False where it has none. Damaged ones are passed over, and told.
+        """Go on from the run's last whole checkpoint. Damaged ones are passed over, and told; a run that has never
+        had one begins anew, which is told too (False), and one whose checkpoints are all damaged is refused.
 
-        With `accept_new_data`, shards other than those that the run has read are read from their beginning;
-        without it they are refused.
+        With `accept_new_data`, shards or tokens a step other than those that the run had are taken, other shards from
+        their beginning; without it they are refused.
         """
+        self._changes = self.ranks.from_first(read_changes(self.run) if self.ranks.first else [])
         found = self._newest_whole()
         if found is None:
+            if any(self.run.checkpoints.glob("step_*")):
+                raise TrainingError(f"{self.run.path}: has no whole checkpoint to go on from")
+            self._warn("there is no checkpoint yet: the run begins anew")
             return False
         meta = read_meta(found)
         new_data = meta["fingerprint"] != self._fingerprint
@@ -141,7 +160,7 @@ class Trainer:
                 "--accept-new-data goes on with the new ones, from their beginning"
             )
         now, then = self.config.tokens_per_step(self.ranks.world_size), meta["tokens_per_step"]
-        if now != then:
+        if now != then and not accept_new_data:
             raise TrainingError(
                 f"{found}: a step had {then} tokens and would have {now} on {self.ranks.world_size} devices; "
                 f"use as many devices as before, or batch_tokens in place of grad_acc_steps in {self.run.config}"
@@ -154,7 +173,13 @@ class Trainer:
         if new_data:
             self.state.cursor = 0
         self._last_saved = self.state.step
+        self.config = self._config_at(self.state.step)
         return True
+
+    def _config_at(self, step: int) -> TrainConfig:
+        """The config in force after a step, with what was set until then."""
+        made = overrides_of(change for change in self._changes if change.step <= step)
+        return compose(self.run.config, made, world_size=self.ranks.world_size).config
 
     def _newest_whole(self) -> Path | None:
         """The newest checkpoint whose every byte is as it was written: rank 0 looks, and all ranks take the same."""
@@ -176,7 +201,7 @@ class Trainer:
         """Train to target_tokens. Returns "finished" or "stopped"."""
         config, state = self.config, self.state
         stepper = Stepper(self.model, self.optimizers, config, self.ranks)
-        per_step = config.tokens_per_step(self.ranks.world_size) // config.training_sequence_length
+        per_step = self._sequences_per_step
         cursors = step_cursors(state.cursor, per_step, self.ranks.rank, self.ranks.world_size)
         total_peak = self.ranks.sum(
             torch.tensor(self._peak.flops, dtype=torch.float64, device=self.ranks.device)
@@ -201,15 +226,23 @@ class Trainer:
                 self.save()
         finally:
             # Whatever ended the steps, a checkpoint that is being written is finished.
+            self._beat("save", state.step, None)
             self._tell_saves(wait=True)
+            self._beat("end", state.step, None)
             if self._wandb is not None:
                 self._wandb.close()
-        self.ranks.barrier()
+        if self.ranks.any(self._unsaved is not None):
+            before = [path.name for path in complete_checkpoints(self.run.checkpoints)][-1:]
+            raise TrainingError(
+                f"the last checkpoint, of step {state.step}, could not be saved: {self._unsaved}; make room and resume "
+                f"the run: {f'{before[0]} is there' if before else 'it begins anew'}"
+            )
         self._event(outcome, tokens=state.tokens)
         return outcome
 
     def save(self) -> None:
         """Begin a checkpoint; a failure is a warning and leaves the ones before it as they are."""
+        self._beat("save", self.state.step, None)
         self._last_saved = self.state.step
         if self._writer is not None:
             weights, optimizers = self.model.state_dict(), optimizer_tensors(self.optimizers)
@@ -217,20 +250,26 @@ class Trainer:
             self._tell_saves()
 
     @property
+    def _sequences_per_step(self) -> int:
+        return self.config.tokens_per_step(self.ranks.world_size) // self.config.training_sequence_length
+
+    @property
     def _progress(self) -> float:
         """Share of target_tokens that is done, at most 1: the last step may go beyond."""
         return min(1.0, self.state.tokens / self.config.target_tokens)
 
     def _steps(self, stepper: Stepper, cursors: Iterator[tuple[int, list[int]]], step_tokens: int, meter: Meter) -> str:
-        config, state = self.config, self.state
+        state, compiling = self.state, self.config.compile_blocks and self.ranks.device.type == "cuda"
         with Prefetch(self.data.stream, cursors) as batches:
             items = iter(batches)
-            while state.tokens < config.target_tokens:
+            while state.tokens < self.config.target_tokens:
+                step_s = median(self._seconds) if self._seconds else None
+                self._beat("compile" if step_s is None and compiling else "step", state.step, step_s)
                 asked = self._clock()
                 behind, batch = next(items)
                 began = self._clock()
-                last = state.tokens + step_tokens >= config.target_tokens
-                due = last or state.step == 0 or (state.step + 1) % config.log_every_steps == 0
+                last = state.tokens + step_tokens >= self.config.target_tokens
+                due = last or state.step == 0 or (state.step + 1) % self.config.log_every_steps == 0
                 try:
                     step = stepper.step(batch, self._progress, measured=due)
                 except NotFiniteError as error:
@@ -240,12 +279,60 @@ class Trainer:
                 state.cursor = behind
                 state.tokens += step_tokens
                 meter.step(StepTimes(self._clock() - began, began - asked))
+                self._seconds.append(self._clock() - asked)
                 if due:
                     self._log_point(step, meter, step_tokens)
                 self._after_step(step_tokens)
-                if self.ranks.any(self._stop()):
+                for change in self._changes:
+                    if change.step == state.step:  # set before the run went on from an earlier step
+                        self._change(stepper, meter)
+                if self._asked_to_stop(stepper, meter):
                     return "stopped"
         return "finished"
+
+    def _asked_to_stop(self, stepper: Stepper, meter: Meter) -> bool:
+        """Carry out what is asked of the run; whether that is to stop. Ranks agree at the cost of one small sum."""
+        pending = self.ranks.first and is_pending(self.run)
+        asked = torch.tensor([float(self._stop()), float(pending)], device=self.ranks.device)
+        stop, waiting = self.ranks.sum(asked).tolist()
+        if waiting:
+            for request in self.ranks.from_first([*control_pending(self.run)] if self.ranks.first else []):
+                try:
+                    answer = self._carry_out(request, stepper, meter)
+                except RefusedError as error:
+                    answer = f"refused: {error}"
+                if self.ranks.first:
+                    answered(self.run, request)
+                self._event("request", id=request.id, what=request.what, values=request.values, answer=answer)
+        return bool(stop)
+
+    def _carry_out(self, request: Request, stepper: Stepper, meter: Meter) -> str:
+        """Do what a request asks. Returns the answer; raises RefusedError."""
+        if request.what == "save":
+            if self._last_saved != self.state.step:
+                self.save()
+        elif request.what == "eval":
+            if not self.data.validation:
+                raise RefusedError("the run has no validation shards")
+            self._evaluate()
+        elif request.what == "set":
+            before = overrides_of(change for change in self._changes if change.step <= self.state.step)
+            _, values = changed_config(
+                self.run, self.config, before, request.values, self.state.tokens, self.ranks.world_size
+            )
+            change = Change(self.state.step, values)
+            self._changes.append(change)
+            if self.ranks.first:
+                record_change(self.run, change)
+            self._change(stepper, meter)
+            return f"done: {', '.join(change.overrides)}"
+        else:
+            raise RefusedError(f"'{request.what}' is nothing that a run can do")
+        return "done"
+
+    def _change(self, stepper: Stepper, meter: Meter) -> None:
+        """Go on with the config that is in force now."""
+        self.config = stepper.config = meter.config = self._config_at(self.state.step)
 
     def _log_point(self, step: Step, meter: Meter, step_tokens: int) -> None:
         state, config = self.state, self.config
@@ -282,6 +369,7 @@ class Trainer:
             self.save()
 
     def _evaluate(self) -> None:
+        self._beat("evaluate", self.state.step, None)
         windows = windows_at(self.config, self._progress)
         scores: dict[str, Score] = {
             name: evaluate(self.model, stream, self.config, windows, self.data.token_bytes, self.ranks)
@@ -313,6 +401,7 @@ class Trainer:
             "windows": windows_at(self.config, self._progress),
             "hparams": self.config.model_dump(),
             "fingerprint": self._fingerprint,
+            "next_batch": self.data.stream.batch_hash(self.state.cursor, self._sequences_per_step),
             "parent": self.config.init_checkpoint,
             "versions": versions(),
             **self.data.meta,
@@ -324,10 +413,12 @@ class Trainer:
             if outcome.path is not None:
                 removed = {"removed": list(outcome.removed)} if outcome.removed else {}
                 self._event("checkpoint", step=outcome.step, tokens=outcome.tokens, path=outcome.path.name, **removed)
+            self._unsaved = None
             if outcome.failure is not None:
-                reason = outcome.failure.strerror or outcome.failure
+                reason = outcome.failure.strerror or str(outcome.failure)
+                self._unsaved = reason if outcome.path is None else None
                 what = "not saved" if outcome.path is None else "saved, but links or older ones could not be changed"
-                self._warn(f"checkpoint of step {outcome.step} {what}: {reason}; training goes on")
+                self._warn(f"checkpoint of step {outcome.step} {what}: {reason}")
 
     def _not_finite(self, error: NotFiniteError, batch: Batch) -> TrainingError:
         """Note everything that helps to find out why: the last checkpoint is still good."""

@@ -22,7 +22,7 @@ def checkpoint_folder(name: str) -> Path:
     if given.is_dir() and any((given / file).exists() for file in (MANIFEST_FILE, META_FILE, MODEL_FILE)):
         return given
     try:
-        run = find_run(RUNS, name)
+        run = find_run(RUNS, name, usable=lambda run: any(complete_checkpoints(run.checkpoints)))
     except RunError:
         if problem := _neither(given):
             raise CheckpointError(problem) from None

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from core.checkpoint.format import complete_checkpoints
 from core.errors import DaisyError, StoppedError
 from core.runs import control
 from core.runs.directory import RunDirectory
@@ -42,10 +43,11 @@ def watch(run: RunDirectory, supervisor: subprocess.Popen[bytes], target_tokens:
     status = run_status(run)
     name = run.path.name
     if status.state == "finished":
-        echo(f"finished: {run.path}")
+        echo(f"finished: {run.path}; `daisy sample {name}` lets it speak")
     elif status.state == "stopped":
         how = [] if status.reason == AFTER_CHECKPOINT else [str(status.reason)]
-        raise StoppedError(*how, f"stopped; `daisy train --resume {name}` goes on exactly")
+        goes_on = "goes on exactly" if any(complete_checkpoints(run.checkpoints)) else "begins it anew"
+        raise StoppedError(*how, f"stopped; `daisy train --resume {name}` {goes_on}")
     else:
         said = live.failures or ([] if status.state == "lost" else last_log_lines(run, _LOG_LINES))
         said += [] if any(str(status.reason) in line for line in said) else [str(status.reason)]
@@ -54,7 +56,8 @@ def watch(run: RunDirectory, supervisor: subprocess.Popen[bytes], target_tokens:
 
 def _stop(run: RunDirectory, live: LiveRun, asked: list[int]) -> bool:
     """Act on the signals that came; False where the person would rather leave the run alone."""
-    number = asked.pop(0)
+    number = asked[-1]
+    asked.clear()  # several within one look are one: shells and wrappers repeat a signal
     before = control.stop_request(run)
     if before is None and number == signal.SIGINT and sys.stdin.isatty() and sys.stdout.isatty():
         live.close()

@@ -29,9 +29,11 @@ from core.runs.directory import RunDirectory, RunError, find_run
 from core.runs.launch import GRACE_S, Launch, Machines, read_launch, start, torchrun_arguments
 from core.runs.leases import LeaseError, Leases, Wanted, busy_line, lease_folder
 from core.runs.status import run_status
+from core.text import plural
 from daisy_tui.cli.checkpoints import RUNS, checkpoint_folder
 from daisy_tui.cli.foreground import watch
 from daisy_tui.cli.text import echo
+from daisy_tui.resuming import check_warm_start, resuming
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
@@ -50,7 +52,14 @@ from daisy_tui.cli.text import echo
 )
 @click.option("-r", "--name", metavar="NAME", help="Name of the run. [default: the config's name]")
 @click.option("--resume", metavar="RUN", help="Go on with a run: its path, id, name, or `latest`.")
-@click.option("--accept-new-data", is_flag=True, help="With --resume: also with other shards, from their beginning.")
+@click.option(
+    "--force",
+    "--accept-new-data",
+    "accept_new_data",
+    is_flag=True,
+    help="With --resume: also with other shards (from their beginning), another tokenizer or tokens a step. "
+    "With -p: with another tokenizer.",
+)
 @click.option(
     "--devices", metavar="LIST", help="`0,1`, `any:2`, or `cpu`. [default: the first ones; a resumed run's own]"
 )
@@ -106,8 +115,8 @@ def train(
         composed = _resumed(run, typed, nproc * machines.number)
     elif config is None:
         raise click.UsageError("name a CONFIG (`daisy config list` shows them), or a run to --resume")
-    elif accept_new_data:
-        raise click.UsageError("--accept-new-data belongs to --resume")
+    elif accept_new_data and init_checkpoint is None:
+        raise click.UsageError("--force (--accept-new-data) belongs to --resume and -p")
     else:
         nproc, wanted = choose(devices, nproc, gpus())
         typed = overrides
@@ -118,6 +127,17 @@ def train(
         composed = compose(config, typed, world_size=nproc * machines.number)
         run = RunDirectory(RUNS / "NEW")
     found = _ready(composed, dry_run)
+    if init_checkpoint is not None:
+        check_warm_start(weights, composed.config, found, insist=accept_new_data)
+    if resume is not None:
+        going_on = resuming(run, composed.config, found, nproc * machines.number)
+        if going_on.kind == "different" and not accept_new_data:
+            raise RunError(f"{run.path}: {'; '.join(going_on.differs)}; --force goes on all the same")
+        if going_on.kind == "finished" and typed:
+            raise RunError(f"{run.path}: {'; '.join(going_on.differs)}")
+        echo(str(going_on))
+        if going_on.kind == "finished":
+            return 0
     how = Launch(
         nproc,
         *wanted,
@@ -143,7 +163,7 @@ def train(
     if detach:
         echo(run.path.name)
         return 0
-    echo(f"run {run.path}")
+    echo(f"run {run.path}: starting {plural(nproc, 'rank')} on {', '.join(how.devices[: how.number])}")
     watch(run, supervisor, composed.config.target_tokens)
     return 0
 
@@ -231,7 +251,8 @@ def _show(composed: Composed, found: Survey, run: RunDirectory, how: Launch) -> 
     )
     show_values(composed)
     show_estimates(figures, found, composed, devices, why)
-    echo(f"\nCommand\n  {shlex.join(['python', '-m', 'torch.distributed.run', *torchrun_arguments(run, how)])}")
+    command = ["python", "-m", "torch.distributed.run", *torchrun_arguments(run, how)]
+    echo(f"\nCommand, which the run's supervisor starts\n  {shlex.join(command)}")
 
 
 def _facts(nproc: int, composed: Composed) -> dict[str, Any]:

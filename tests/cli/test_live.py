@@ -18,7 +18,7 @@ STEP = {
     "mfu": 0.41,
     "eta_s": 12.0,
 }
-LINE = "step 20  100%  loss 4.4321  2,560 tokens  9,000 tokens/s  MFU 41%  ETA 0:12"
+LINE = "step 20  100%  loss 4.4321  ETA 0:12  9,000 tokens/s  2,560 tokens  MFU 41%"
 
 
 def test_a_record_is_read_once_and_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_what_cannot_be_trained_is_said_before_anything_starts(folder: Path) -> 
     for arguments, said in (
         (["tiny.yml", "train_shards=nothing/*.bin"], "train_shards: no shard matches nothing/*.bin"),
         (["tiny.yml", "wandb_log=true"], "the package wandb is not installed; pip install 'daisy-tui[wandb]'"),
-        (["tiny.yml", "--accept-new-data"], "--accept-new-data belongs to --resume"),
+        (["tiny.yml", "--accept-new-data"], "--force (--accept-new-data) belongs to --resume"),
         (["tiny.yml", "--nnodes", "2"], "several machines meet at --rdzv-endpoint"),
         (["tiny.yml", "--node-rank", "1"], "--node-rank 1 is none of 1 machines"),
         (["tiny.yml", "-n", "3"], "on 3 devices; the nearest are 192"),
@@ -143,7 +143,7 @@ def test_a_warm_start_takes_the_architecture_of_its_checkpoint(folder: Path) -> 
     assert f"init_checkpoint={checkpoint.resolve()}" in out
     # The second run stands for itself: it goes on when the run it came from is gone.
     shutil.rmtree(checkpoint.parents[1])
-    code, _, err = _run(folder, "--resume", "second")
+    code, _, err = _run(folder, "--resume", "second", "target_tokens=512")
     assert code == 0, err
 
 

@@ -22,10 +22,12 @@ from core.config.compose import compose
 from core.data.documents import TextSource
 from core.data.prepare import PrepareOptions, prepare
 from core.data.tokenizers import ByteTokenizer
+from core.runs import control
 from core.runs.create import create_run
 from core.runs.directory import RunDirectory, find_run, read_records
 from core.training.distributed import Ranks
 from core.training.rank import build_trainer
+from core.training.requests import RefusedError, changed_config
 from core.training.step import Stepper
 from core.training.trainer import Trainer, TrainingError
 
@@ -190,7 +192,8 @@ def test_a_step_of_another_size_is_no_exact_resume(make: MakeTrainer, monkeypatc
     first = make("first", "batch_tokens=null", "grad_acc_steps=2", "target_tokens=512")
     first.fit()
     again = build_trainer(first.run, Ranks(0, 2, torch.device("cpu")), [])
-    monkeypatch.setattr(Ranks, "max", lambda self, values: values)  # the other rank agrees on the checkpoint
+    for agree in ("max", "from_first"):
+        monkeypatch.setattr(Ranks, agree, lambda self, values: values)  # the other rank agrees on the checkpoint
     with pytest.raises(TrainingError, match="a step had 128 tokens and would have 256 on 2 devices"):
         again.resume()
 
@@ -236,11 +239,88 @@ def test_a_disk_that_is_full_costs_a_checkpoint_and_not_the_run(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("core.checkpoint.save.write_atomic", full)
-    assert trainer.fit() == "finished"
+    # Training stays alive to its end; what it ends with is lost, and that is no success.
+    with pytest.raises(TrainingError, match="the last checkpoint, of step 20, could not be saved: No space left"):
+        trainer.fit()
+    assert trainer.state.step == 20
     warnings = [record for record in read_records(trainer.run.events) if record["event"] == "warning"]
     assert len(warnings) == 5
     assert "No space left on device" in warnings[0]["message"]
     assert not [path for path in trainer.run.checkpoints.iterdir() if not path.name.startswith(".")]
+
+
+def test_requests_are_carried_out_between_two_steps_and_answered(make: MakeTrainer) -> None:
+    trainer = make("a", "target_tokens=1024", "checkpoint_per_n_tokens=0", "val_loss_every_tokens=0")
+    asked = [
+        control.ask(trainer.run, "save"),
+        control.ask(trainer.run, "eval"),
+        control.ask(trainer.run, "set", {"lr_scale": "0.5", "log_every_steps": "1"}),
+        control.ask(trainer.run, "set", {"seed": "3"}),
+        control.ask(trainer.run, "set", {"target_tokens": "256"}),
+        control.ask(trainer.run, "set", {"lr_scale": "much"}),
+        control.ask(trainer.run, "dance"),
+    ]
+    assert trainer.fit() == "finished"
+    events = [record for record in read_records(trainer.run.events) if record["event"] == "request"]
+    answers = [record["answer"] for record in events]
+    assert [record["id"] for record in events] == [request.id for request in asked]
+    assert {record["step"] for record in events} == {1}
+    assert answers[:3] == ["done", "done", "done: lr_scale=0.5, log_every_steps=1"]
+    assert answers[3].startswith("refused: seed cannot change while the run trains; these can: checkpoint_per_n_tokens")
+    assert answers[4].startswith("refused: target_tokens=256: 256 are trained already")
+    assert answers[5].startswith("refused: ")
+    assert "lr_scale" in answers[5]
+    assert answers[6].startswith("refused: 'dance'")
+    assert not list(control.pending(trainer.run))
+    assert [path.name for path in complete_checkpoints(trainer.run.checkpoints)] == ["step_000000001", "step_000000004"]
+    logged = [record for record in read_records(trainer.run.metrics) if "train_loss" in record]
+    assert [record["step"] for record in logged] == [1, 2, 3, 4]
+    rates = [record["lr"]["hidden_matrix_params"] for record in logged[:2]]
+    assert rates[1] == pytest.approx(rates[0] / 2), "Muon's rate is constant here"
+
+
+def test_a_cooldown_begins_when_it_is_asked_for(make: MakeTrainer) -> None:
+    trainer = make("a", "cooldown_frac=0.1", "learning_rate_schedule=linear_decay")
+    control.ask(trainer.run, "set", {"cooldown": "now"})
+    trainer.fit()
+    assert trainer.config.cooldown_frac == pytest.approx(0.95)  # from step 1 of 20 on
+    control.ask(trainer.run, "set", {"cooldown": "now"})
+    late = build_trainer(trainer.run, ALONE, [])
+    assert late.resume()
+    with pytest.raises(RefusedError, match="the cooldown has begun already"):
+        changed_config(late.run, late.config, ["target_tokens=10_000"], {"cooldown": "now"}, 9_990, 1)
+
+
+@pytest.mark.parametrize("killed_at", [6, 10, 14])
+def test_what_was_set_in_flight_is_met_again_at_the_same_step(make: MakeTrainer, killed_at: int) -> None:
+    def set_after_seven(trainer: Trainer, end: int | None) -> None:
+        after_step = trainer._after_step
+
+        def and_ask(*arguments: Any) -> None:
+            after_step(*arguments)
+            if trainer.state.step == 7:
+                control.ask(trainer.run, "set", {"lr_scale": "0.25", "target_tokens": "4096"})
+            if trainer.state.step == end:
+                raise KeyboardInterrupt  # as good as a kill: nothing is saved after it
+
+        trainer._after_step = and_ask  # type: ignore[method-assign]
+
+    whole = make("whole")
+    set_after_seven(whole, None)
+    whole.fit()
+    assert whole.state.step == 16
+    first = make("cut")
+    set_after_seven(first, killed_at)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    second = build_trainer(first.run, ALONE, [])
+    assert second.resume()
+    assert second.state.step == killed_at - killed_at % 4
+    if killed_at < 7:
+        set_after_seven(second, None)
+    second.fit()
+    assert second.state.step == 16
+    assert _same(_weights(second.run), _weights(whole.run))
 
 
 def test_accumulation_and_one_batch_are_one_step(make: MakeTrainer) -> None:

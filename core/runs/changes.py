@@ -1,0 +1,47 @@
+"""What was set while a run trained: `changes.jsonl`, one object a change, with the step from which it holds.
+
+config.yaml stays as the run was started. A run that goes on from an earlier checkpoint meets the same changes at the
+same steps, and so takes the same steps again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from core.runs.directory import RunDirectory, read_records
+
+# Keys that `set` takes; `cooldown` (its only value is `now`) becomes the cooldown_frac that begins it.
+IN_FLIGHT = frozenset(
+    {"lr_scale", "target_tokens", "val_loss_every_tokens", "checkpoint_per_n_tokens", "log_every_steps", "cooldown"}
+)
+
+
+class Change(NamedTuple):
+    """Values by key, as an override takes them, in force for the steps after `step`."""
+
+    step: int
+    values: dict[str, str]
+
+    @property
+    def overrides(self) -> list[str]:
+        return [f"{key}={value}" for key, value in self.values.items()]
+
+
+def record_change(run: RunDirectory, change: Change) -> None:
+    """Note a change."""
+    run.append(run.changes, change._asdict())
+
+
+def read_changes(run: RunDirectory, up_to: int | None = None) -> list[Change]:
+    """The changes to a run in the order of their steps; with `up_to` those in force at that step."""
+    changes = [Change(int(record["step"]), dict(record["values"])) for record in read_records(run.changes)]
+    return sorted((c for c in changes if up_to is None or c.step <= up_to), key=lambda change: change.step)
+
+
+def overrides_of(changes: Iterable[Change]) -> list[str]:
+    """Changes as overrides, the later over the earlier."""
+    merged: dict[str, str] = {}
+    for change in changes:
+        merged |= change.values
+    return Change(0, merged).overrides
