@@ -16,6 +16,7 @@ from core.config.model_spec import ModelSpec
 from core.config.train_config import TrainConfig
 from core.data.stream import TokenStream
 from core.data.survey import Survey
+from core.runs.changes import read_changes
 from core.runs.directory import RunDirectory, RunError
 
 # What may change without changing a single step.
@@ -68,7 +69,8 @@ def resuming(run: RunDirectory, config: TrainConfig, found: Survey, world_size: 
         other.append(f"a step had {then:,} tokens and would have {now:,} on {devices}")
     if other:
         return Resuming("different", newest, tuple(other))
-    changed = [*_changed(hparams, config), *_elsewhere(meta)]
+    to_come = {key for change in read_changes(run) if change.step > int(meta["step"]) for key in change.values}
+    changed = [*_changed(hparams, config, to_come), *_elsewhere(meta)]
     return Resuming("approximate" if changed else "exact", newest, tuple(changed))
 
 
@@ -108,9 +110,10 @@ def _other_tokenizer(meta: dict[str, Any], found: Survey) -> str | None:
     return f"the shards' tokenizer '{now.name}' is another than its '{before.get('name')}'"
 
 
-def _changed(hparams: dict[str, Any], config: TrainConfig) -> list[str]:
+def _changed(hparams: dict[str, Any], config: TrainConfig, to_come: set[str]) -> list[str]:
+    """The keys that differ from a checkpoint's; not those that were set after it, which are met again at their step."""
     now = config.model_dump()
-    return [f"{key} changed" for key in now if key not in _NEUTRAL and hparams.get(key) != now[key]]
+    return [f"{key} changed" for key in now if key not in _NEUTRAL | to_come and hparams.get(key) != now[key]]
 
 
 def _elsewhere(meta: dict[str, Any]) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_LAST_BYTES = 1 << 16
+_BLOCK = 1 << 14
 
 
 class RecordTail:
@@ -31,15 +32,31 @@ class RecordTail:
         return [record for line in lines if (record := _record(line)) is not None]
 
 
+def records_backwards(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole records of a .jsonl file, the last one first, read in blocks from its end."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        end = file.seek(0, os.SEEK_END)
+        begun = b""  # of a line whose beginning is in the block before; behind the last newline nothing is whole
+        first = True
+        while end > 0:
+            begin = max(0, end - _BLOCK)
+            file.seek(begin)
+            lines = (file.read(end - begin) + begun).split(b"\n")
+            if first:
+                lines.pop()
+                first = False
+            begun = lines.pop(0) if begin > 0 and lines else b""
+            yield from (record for line in reversed(lines) if (record := _record(line)) is not None)
+            end = begin
+
+
 def last_record(path: Path) -> dict[str, Any]:
     """The last whole record of a .jsonl file; empty where there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_BYTES))
-            lines = file.read().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return {}
-    return next((record for line in reversed(lines) if (record := _record(line)) is not None), {})
+    return next(records_backwards(path), {})
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

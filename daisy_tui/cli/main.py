@@ -91,6 +91,8 @@ _DATA = LazyGroup(
     commands=[_CONFIG, _DATA],
     lazy={
         "train": Lazy("daisy_tui.cli.train:train", "Train a config; go on with a run."),
+        "runs": Lazy("daisy_tui.cli.runs:runs", "List runs, look at them, stop, change, resume, prune them."),
+        "doctor": Lazy("daisy_tui.cli.doctor:doctor", "What this machine has, what would fail, and how to mend it."),
         "sample": Lazy("daisy_tui.cli.sample:sample", "Print text that a checkpoint goes on with."),
         "inspect": Lazy("daisy_tui.cli.inspect:inspect", "Show what a checkpoint is, and what differs."),
         "import": Lazy("daisy_tui.cli.import_:import_command", "Make a checkpoint of a foreign .pt file."),

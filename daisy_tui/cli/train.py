@@ -23,6 +23,7 @@ from core.config.scalars import format_value
 from core.config.train_config import FIXED_ON_RESUME
 from core.data.demo import DEMO_FOLDER, prepare_demo
 from core.data.survey import Survey, survey
+from core.runs.changes import overrides_of, read_changes
 from core.runs.create import create_run, write_config
 from core.runs.devices import CPU, choose, gpus
 from core.runs.directory import RunDirectory, RunError, find_run
@@ -33,7 +34,7 @@ from core.text import plural
 from daisy_tui.cli.checkpoints import RUNS, checkpoint_folder
 from daisy_tui.cli.foreground import watch
 from daisy_tui.cli.text import echo
-from daisy_tui.resuming import check_warm_start, resuming
+from daisy_tui.resuming import Resuming, check_warm_start, resuming
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
@@ -112,32 +113,29 @@ def train(
         if (status := run_status(run)).alive:
             raise RunError(f"{run.path}: is {status.state} already")
         nproc, wanted = _devices(run, devices, nproc)
-        composed = _resumed(run, typed, nproc * machines.number)
+        composed, found, kind = _resumed(run, typed, nproc * machines.number, dry_run)
+        if kind.kind == "different" and not accept_new_data:
+            raise RunError(f"{run.path}: {'; '.join(kind.differs)}; --force goes on all the same")
+        if kind.kind == "finished" and typed:
+            raise RunError(f"{run.path}: {'; '.join(kind.differs)}")
+        echo(str(kind), err=detach)
+        if kind.kind == "finished":
+            return 0
     elif config is None:
         raise click.UsageError("name a CONFIG (`daisy config list` shows them), or a run to --resume")
     elif accept_new_data and init_checkpoint is None:
         raise click.UsageError("--force (--accept-new-data) belongs to --resume and -p")
     else:
         nproc, wanted = choose(devices, nproc, gpus())
-        typed = overrides
-        if init_checkpoint is not None:
-            weights = checkpoint_folder(init_checkpoint).resolve()  # the link `latest` will point elsewhere
-            typed = (*_architecture(weights), *overrides, f"init_checkpoint={weights}")
+        weights = checkpoint_folder(init_checkpoint).resolve() if init_checkpoint is not None else None
+        typed = (*(_architecture(weights) if weights else ()), *overrides)
+        typed += (f"init_checkpoint={weights}",) if weights else ()
         typed += (f"begin_shard={begin_shard}",) if begin_shard else ()
         composed = compose(config, typed, world_size=nproc * machines.number)
+        found = _ready(composed, dry_run)
         run = RunDirectory(RUNS / "NEW")
-    found = _ready(composed, dry_run)
-    if init_checkpoint is not None:
-        check_warm_start(weights, composed.config, found, insist=accept_new_data)
-    if resume is not None:
-        going_on = resuming(run, composed.config, found, nproc * machines.number)
-        if going_on.kind == "different" and not accept_new_data:
-            raise RunError(f"{run.path}: {'; '.join(going_on.differs)}; --force goes on all the same")
-        if going_on.kind == "finished" and typed:
-            raise RunError(f"{run.path}: {'; '.join(going_on.differs)}")
-        echo(str(going_on))
-        if going_on.kind == "finished":
-            return 0
+        if weights is not None:
+            check_warm_start(weights, composed.config, found, insist=accept_new_data)
     how = Launch(
         nproc,
         *wanted,
@@ -158,7 +156,8 @@ def train(
         called = (name or Path(config).stem) + (f"-machine{node_rank}" if node_rank else "")
         run = create_run(RUNS, called, composed.config, _facts(nproc, composed), datetime.now(), overrides)
     elif typed and not node_rank:
-        write_config(run, composed.config, typed)
+        write_config(run, composed.config, (*overrides_of(read_changes(run)), *typed))
+        run.changes.unlink(missing_ok=True)  # they are in the config now
     supervisor = start(run, how)
     if detach:
         echo(run.path.name)
@@ -196,10 +195,17 @@ def _machines(count: int, rank: int, endpoint: str | None) -> Machines:
     return Machines(count, rank, endpoint)
 
 
-def _resumed(run: RunDirectory, overrides: Sequence[str], world_size: int) -> Composed:
-    """The run's config with overrides, which may not change what makes it this run."""
+def going_on(run: RunDirectory, overrides: Sequence[str]) -> Resuming:
+    """How a run would go on with overrides, on as many devices as it had."""
+    return _resumed(run, overrides, _devices(run, None, None)[0], dry_run=True)[2]
+
+
+def _resumed(
+    run: RunDirectory, overrides: Sequence[str], world_size: int, dry_run: bool
+) -> tuple[Composed, Survey, Resuming]:
+    """The run's config with what was set in flight and with overrides, which may not change what makes it this run."""
     before = compose(run.config).config
-    composed = compose(run.config, overrides, world_size=world_size)
+    composed = compose(run.config, [*overrides_of(read_changes(run)), *overrides], world_size=world_size)
     problems = [
         composed.problem(
             [key],
@@ -211,7 +217,8 @@ def _resumed(run: RunDirectory, overrides: Sequence[str], world_size: int) -> Co
     ]
     if problems:
         raise ConfigError(problems)
-    return composed
+    found = _ready(composed, dry_run)
+    return composed, found, resuming(run, composed.config, found, world_size)
 
 
 def _architecture(checkpoint: Path) -> list[str]:
