@@ -205,7 +205,7 @@ def saving() -> list[str]:
     system = Daisy(daisy_config(12, 768, 1024))
     system.sequence(novel_tokens(129, 1))
     system.step()
-    weights, state = system.model.state_dict(), optimizer_tensors(system.optimizers)
+    weights, state = system.model.state_dict(), optimizer_tensors(system.optimizers, system.model.named_parameters())
     tensors = [*weights.values(), *state.values()]
     ratios = []
     with tempfile.TemporaryDirectory() as folder:

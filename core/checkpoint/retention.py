@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoint.format import CheckpointError, complete_checkpoints, read_meta
+from core.checkpoint.format import CheckpointError, checkpoint_name, complete_checkpoints, read_meta
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class Saved:
 
 
 def saved_checkpoints(folder: Path) -> list[Saved]:
-    """The complete checkpoints in a folder, the oldest first; those whose meta.json cannot be read are left out."""
+    """The complete checkpoints in a folder, the oldest first; those whose meta.json is of another step are left out."""
     found = []
     for path in complete_checkpoints(folder):
         try:
             meta = read_meta(path)
-            found.append(Saved(path, int(meta["step"]), int(meta["tokens"]), meta.get("val_loss")))
+            if path.name == checkpoint_name(int(meta["step"])):
+                found.append(Saved(path, int(meta["step"]), int(meta["tokens"]), meta.get("val_loss")))
         except (CheckpointError, KeyError, TypeError, ValueError):
             continue
     return found

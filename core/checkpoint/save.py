@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -69,8 +69,7 @@ class Saving:
         manifest = dict(sorted(self._manifest.items()))
         write_atomic(self.staging / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode())
         if self.path.exists():
-            # A damaged one, which its run went on from before: nobody deletes it but its owner.
-            self.path.rename(_unused(self.path.with_name(f"{self.path.name}.replaced")))
+            put_aside(self.path, "replaced")
         self.staging.rename(self.path)
         sync_folder(self.path.parent)
         return self.path
@@ -80,9 +79,11 @@ class Saving:
         shutil.rmtree(self.staging, ignore_errors=True)
 
 
-def _unused(path: Path) -> Path:
-    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
-    return next(name for name in names if not name.exists())
+def put_aside(path: Path, why: str) -> Path:
+    """Rename a checkpoint to `step_<n>.<why>`, which nothing reads: nobody deletes it but its owner."""
+    target = path.with_name(f"{path.name}.{why}")
+    names = (target if number == 1 else target.with_name(f"{target.name}-{number}") for number in count(1))
+    return path.rename(next(name for name in names if not name.exists()))
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -125,27 +126,43 @@ def versions() -> dict[str, str]:
     return {"daisy-tui": version("daisy-tui"), "torch": torch.__version__}
 
 
-def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The state of optimizers as named tensors: `<optimizer>.<parameter>.<key>`. Rates come from the schedule."""
+Named = Iterable[tuple[str, Tensor]]
+
+
+def optimizer_tensors(optimizers: list[torch.optim.Optimizer], named: Named) -> dict[str, Tensor]:
+    """The state of optimizers as named tensors, `<type>.<parameter>.<key>`, so that it finds its parameters again.
+
+    `named` are the model's parameters. Rates come from the schedule.
+    """
+    names = {id(parameter): name for name, parameter in named}
     return {
-        f"{index}.{parameter}.{key}": value
-        for index, optimizer in enumerate(optimizers)
-        for parameter, state in optimizer.state_dict()["state"].items()
+        f"{type(optimizer).__name__}.{names[id(parameter)]}.{key}": value
+        for optimizer in optimizers
+        for parameter, state in optimizer.state.items()
         for key, value in state.items()
     }
 
 
-def restore_optimizers(optimizers: list[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Put saved state back. Raises CheckpointError where it is that of other optimizers."""
-    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
+def restore_optimizers(optimizers: list[torch.optim.Optimizer], named: Named, tensors: Mapping[str, Tensor]) -> None:
+    """Put saved state back. Raises CheckpointError where it is that of other optimizers or parameters."""
+    names = {id(parameter): name for name, parameter in named}
+    states: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        index, parameter, key = name.split(".")
-        if int(index) >= len(states):
-            raise CheckpointError("the saved optimizer state is that of more optimizers than the config has")
-        states[int(index)].setdefault(int(parameter), {})[key] = tensor
-    for optimizer, state in zip(optimizers, states, strict=True):
+        owner, _, key = name.rpartition(".")
+        states.setdefault(owner, {})[key] = tensor
+    for optimizer in optimizers:
         current = optimizer.state_dict()
-        known = {number for group in current["param_groups"] for number in group["params"]}
-        if not set(state) <= known:
-            raise CheckpointError("the saved optimizer state is that of other parameters than the model has")
-        optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
+        restored = {}
+        numbers = [number for group in current["param_groups"] for number in group["params"]]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for number, parameter in zip(numbers, parameters, strict=True):
+            owner = f"{type(optimizer).__name__}.{names[id(parameter)]}"
+            state = states.pop(owner, None)
+            if state is None:
+                continue  # it had no gradient yet
+            if any(value.ndim and value.shape != parameter.shape for value in state.values()):
+                raise CheckpointError(f"the saved state of {owner} is not of its shape {tuple(parameter.shape)}")
+            restored[number] = state
+        optimizer.load_state_dict({"state": restored, "param_groups": current["param_groups"]})
+    if states:
+        raise CheckpointError(f"the saved optimizer state has {', '.join(sorted(states)[:3])}, which nothing here has")

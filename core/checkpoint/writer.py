@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from core.checkpoint.format import checkpoint_name
@@ -33,7 +34,7 @@ class Outcome:
     tokens: int
     path: Path | None = None
     removed: tuple[str, ...] = ()
-    failure: OSError | None = None
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class CheckpointWriter:
 
     def _write(self, snapshot: _Snapshot) -> Outcome:
         step, tokens = snapshot.meta["step"], snapshot.meta["tokens"]
+        if broken := [name for name, weight in snapshot.weights.items() if not torch.isfinite(weight).all()]:
+            return Outcome(step, tokens, failure=f"weights are not finite ({', '.join(broken[:3])})")
         saving = Saving(self._folder / checkpoint_name(step))
         try:
             saving.begin()
@@ -95,16 +98,19 @@ class CheckpointWriter:
             path = saving.commit(snapshot.meta)
         except OSError as error:
             saving.abandon()
-            return Outcome(step, tokens, failure=error)
+            return Outcome(step, tokens, failure=error.strerror or str(error))
         try:
             point_link(self._folder / "latest", path)
-            return Outcome(step, tokens, path, self._tidy())
+            return Outcome(step, tokens, path, self._tidy(step))
         except OSError as error:
-            return Outcome(step, tokens, path, failure=error)
+            return Outcome(step, tokens, path, failure=error.strerror or str(error))
 
-    def _tidy(self) -> tuple[str, ...]:
-        """Point `best` at the best checkpoint and remove those that retention lets go. Returns their names."""
-        checkpoints = saved_checkpoints(self._folder)
+    def _tidy(self, step: int) -> tuple[str, ...]:
+        """Point `best` at the best checkpoint and remove those that retention lets go. Returns their names.
+
+        Those of later steps than the one just written are not this run's doing: they neither count nor go.
+        """
+        checkpoints = [saved for saved in saved_checkpoints(self._folder) if saved.step <= step]
         if (lowest := best(checkpoints)) is not None:
             point_link(self._folder / "best", lowest.path)
         removed = []

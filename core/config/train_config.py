@@ -77,7 +77,7 @@ class ParamGroup(Settings):
     """Which parameters: embed_params, value_embed_params, hidden_matrix_params (attention and
     feed-forward matrices), scalar_params (gates and mixing scalars) or head_params."""
 
-    lr: Real = field(group="Optimizers", ge=0)
+    lr: Real = field(group="Optimizers", ge=0, le=1e6)
     """Peak learning rate, before lr_scale and the schedule."""
 
 
@@ -193,7 +193,7 @@ class TrainConfig(ModelSpec):
     """Share of the run at its end over which the learning rate decays; 0 disables the decay of the
     constant schedules."""
 
-    lr_scale: Real = field(1.0, group="Schedule", gt=0)
+    lr_scale: Real = field(1.0, group="Schedule", gt=0, le=1e6)
     """Multiplies the learning rate of every group."""
 
     grad_clip_norm: Real | None = field(None, group="Schedule", gt=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,11 +27,17 @@ def create_run(
         try:
             run.path.mkdir(parents=True)
         except FileExistsError:
+            if root.is_symlink() and not root.exists():
+                raise RunError(f"{root}: its link points at {root.readlink()}, which is not there") from None
             continue
         except OSError as error:
             raise RunError(f"{run.path}: cannot be made: {error.strerror}") from error
-        write_config(run, config, overrides)
-        write_object(run.run, {"id": run.path.name, "name": safe, **facts})
+        try:
+            write_config(run, config, overrides)
+            write_object(run.run, {"id": run.path.name, "name": safe, **facts})
+        except OSError as error:
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise RunError(f"{run.path}: cannot be written: {error.strerror}") from error
         return run
     raise RunError(f"{root / base}: a thousand runs of this name began in this second")
 
@@ -40,5 +47,5 @@ def write_config(run: RunDirectory, config: TrainConfig, overrides: Sequence[str
     # The config stands for itself: the spec it came from may change or go.
     values = {**config.model_dump(), "model_spec": None}
     write_atomic(run.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
-    with run.overrides.open("a", encoding="utf-8") as file:
+    with run.overrides.open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(f"{override}\n" for override in overrides)

@@ -90,6 +90,8 @@ def find_run(root: Path, name: str, *, usable: Callable[[RunDirectory], bool] | 
 
     Among those that a name means, `usable` ones come first. Raises RunError listing what there is.
     """
+    if not name:
+        raise RunError("name a run: by id, name, unique prefix, path, or `latest`")
     given = Path(name)
     if (given / "config.yaml").is_file():
         return RunDirectory(given)

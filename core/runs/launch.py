@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.runs.control import clear
@@ -81,8 +82,6 @@ def start(run: RunDirectory, how: Launch) -> subprocess.Popen[bytes]:
     write_object(run.launch, {**how._asdict(), "machines": how.machines._asdict()})
     clear(run)
     run.logs.mkdir(exist_ok=True)
-    environment = dict(os.environ)
-    environment.pop("PYTHONOPTIMIZE", None)  # it breaks torch.compile
     with (run.logs / "supervisor.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "core.runs.supervisor", str(run.path)],
@@ -90,8 +89,17 @@ def start(run: RunDirectory, how: Launch) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=child_environment(),
         )
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of Daisy's own child processes, which find its modules, and none of the current folder's."""
+    own = str(Path(__file__).parents[2])
+    path = [own, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)), "PYTHONSAFEPATH": "1"}
+    environment.pop("PYTHONOPTIMIZE", None)  # it breaks torch.compile
+    return environment
 
 
 def last_log_lines(run: RunDirectory, count: int) -> list[str]:

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from core.runs.status import AFTER_CHECKPOINT
 from core.runs.torchrun import PARENT
 
 _LOOK_EVERY_S = 0.5
+_TELL_TRIES, _TELL_EVERY_S = 120, 5.0
 _CODES = {"finished": 0, "failed": 1, "stopped": 3}
 
 
@@ -199,10 +201,12 @@ class Supervisor:
             return
 
     def _note(self, phase: str) -> None:
-        write_object(self.run.supervisor, {**self._facts, "phase": phase})
+        with suppress(OSError):  # a full disk: the phase is told late, and the run goes on
+            write_object(self.run.supervisor, {**self._facts, "phase": phase})
 
     def _event(self, event: str, **details: Any) -> None:
-        self.run.append(self.run.events, {"time": time.time(), "event": event, **details})
+        with suppress(OSError):
+            self.run.append(self.run.events, {"time": time.time(), "event": event, **details})
 
     def _end(self, outcome: str, reason: str) -> None:
         last = last_record(self.run.metrics)
@@ -216,7 +220,13 @@ class Supervisor:
             "restarts": self._facts["restarts"],
             "time": time.time(),
         }
-        write_object(self.run.exit, values)
+        for _ in range(_TELL_TRIES):
+            try:
+                write_object(self.run.exit, values)
+                break
+            except OSError as error:  # a full disk may have room again; without exit.json the run would be lost
+                sys.stderr.write(f"{self.run.exit}: cannot be written: {error.strerror}; trying again\n")
+                time.sleep(_TELL_EVERY_S)
         self._note("ended")
 
 

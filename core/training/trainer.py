@@ -26,7 +26,7 @@ from core.checkpoint.format import (
     state_file,
 )
 from core.checkpoint.retention import Retention
-from core.checkpoint.save import load_tensors, optimizer_tensors, restore_optimizers, versions
+from core.checkpoint.save import load_tensors, optimizer_tensors, put_aside, restore_optimizers, versions
 from core.checkpoint.writer import CheckpointWriter
 from core.config.compose import compose
 from core.config.estimate import Precision, estimate
@@ -51,6 +51,7 @@ from core.training.wandb_log import WandbLog
 
 _SAMPLE_TOKENS = 64
 _MEDIAN_OF = 21  # steps
+_UNWRITTEN = 10_000  # records kept while the disk is full
 
 
 class TrainingError(DaisyError):
@@ -109,6 +110,7 @@ class Trainer:
         self._last_saved = -1  # the step
         self._val_loss: float | None = None  # where this step was evaluated
         self._fingerprint = data.stream.fingerprint()
+        self._unwritten: deque[tuple[Path, dict[str, Any]]] = deque(maxlen=_UNWRITTEN)
         self._unsaved: str | None = None  # why the last save failed, where it did
         self._memory_told = False
         self._stop = stop
@@ -168,7 +170,8 @@ class Trainer:
         device = self.ranks.device
         self.model.load_state_dict(load_tensors(found, device=device, verified=True))
         # Parameters and optimizer state are the same on every rank: rank 0's file serves any number of them.
-        restore_optimizers(self.optimizers, load_tensors(found, state_file(0), device=device, verified=True))
+        state = load_tensors(found, state_file(0), device=device, verified=True)
+        restore_optimizers(self.optimizers, self.model.named_parameters(), state)
         self.state = State(**meta["state"])
         if new_data:
             self.state.cursor = 0
@@ -187,11 +190,12 @@ class Trainer:
         for index, path in reversed(list(enumerate(found)) if self.ranks.first else []):
             try:
                 check(path, hashes=True)
+                chosen = index
+                break
             except CheckpointError as error:
-                self._warn(f"{error}; passed over")
-                continue
-            chosen = index
-            break
+                # Out of the way of links and retention, which would take it for the newest.
+                aside = put_aside(path, "damaged")
+                self._warn(f"{error}; passed over, and kept as {aside.name}")
         chosen = int(self.ranks.max(torch.tensor(chosen, device=self.ranks.device)).item())
         if chosen >= len(found):
             raise TrainingError(f"{self.run.checkpoints}: lacks the first machine's checkpoints; copy them")
@@ -245,8 +249,8 @@ class Trainer:
         self._beat("save", self.state.step, None)
         self._last_saved = self.state.step
         if self._writer is not None:
-            weights, optimizers = self.model.state_dict(), optimizer_tensors(self.optimizers)
-            self._writer.write(weights, optimizers, self._meta(), self.data.files)
+            state = optimizer_tensors(self.optimizers, self.model.named_parameters())
+            self._writer.write(self.model.state_dict(), state, self._meta(), self.data.files)
             self._tell_saves()
 
     @property
@@ -338,6 +342,13 @@ class Trainer:
         state, config = self.state, self.config
         used = torch.tensor(float(peak_memory(self.ranks.device)), dtype=torch.float64, device=self.ranks.device)
         memory = int(self.ranks.max(used).item())  # of the rank that has most
+        movement = [value for groups in step.figures.values() if isinstance(groups, dict) for value in groups.values()]
+        if not all(math.isfinite(value) for value in movement):
+            self._event("not_finite", weights=True)
+            raise TrainingError(
+                f"the weights are not finite after step {state.step}: training stopped; the last checkpoint is good, "
+                "and a lower lr_scale may help"
+            )
         if not self.ranks.first:
             return
         began_at = (state.tokens - step_tokens) / config.target_tokens
@@ -415,10 +426,9 @@ class Trainer:
                 self._event("checkpoint", step=outcome.step, tokens=outcome.tokens, path=outcome.path.name, **removed)
             self._unsaved = None
             if outcome.failure is not None:
-                reason = outcome.failure.strerror or str(outcome.failure)
-                self._unsaved = reason if outcome.path is None else None
+                self._unsaved = outcome.failure if outcome.path is None else None
                 what = "not saved" if outcome.path is None else "saved, but links or older ones could not be changed"
-                self._warn(f"checkpoint of step {outcome.step} {what}: {reason}")
+                self._warn(f"checkpoint of step {outcome.step} {what}: {outcome.failure}")
 
     def _not_finite(self, error: NotFiniteError, batch: Batch) -> TrainingError:
         """Note everything that helps to find out why: the last checkpoint is still good."""
@@ -444,7 +454,7 @@ class Trainer:
 
     def _record(self, record: dict[str, Any]) -> None:
         stamped = self._stamp() | record
-        self.run.append(self.run.metrics, stamped)
+        self._append(self.run.metrics, stamped)
         if self._wandb is not None:
             self._wandb.log(stamped)
 
@@ -454,7 +464,18 @@ class Trainer:
 
     def _event(self, event: str, **details: Any) -> None:
         if self.ranks.first:
-            self.run.append(self.run.events, self._stamp() | {"event": event, **details})
+            self._append(self.run.events, self._stamp() | {"event": event, **details})
+
+    def _append(self, path: Path, record: dict[str, Any]) -> None:
+        """Append a record; one that a full disk refuses is kept for the next time: it ends no training."""
+        self._unwritten.append((path, record))
+        try:
+            while self._unwritten:
+                self.run.append(*self._unwritten[0])
+                self._unwritten.popleft()
+        except OSError as error:
+            if len(self._unwritten) == 1:
+                self._log(f"warning: {path}: cannot be written: {error.strerror}; it will be tried again")
 
     def _stamp(self) -> dict[str, Any]:
         return {"time": time.time(), "step": self.state.step, "tokens": self.state.tokens}

@@ -150,14 +150,15 @@ def _trained(
     start = weights or [torch.ones(4, 4), torch.ones(3)]
     matrix, vector = (nn.Parameter(tensor.clone()) for tensor in start)
     optimizers: list[torch.optim.Optimizer] = [Muon([matrix], lr=0.1), torch.optim.AdamW([vector], lr=0.1)]
+    named = [("matrix", matrix), ("vector", vector)]
     if load is not None:
-        restore_optimizers(optimizers, load)
+        restore_optimizers(optimizers, named, load)
     for _ in range(steps):
         ((matrix.sum() - 3) ** 2 + (vector**2).sum() + (matrix @ matrix).diagonal().sum()).backward()
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-    return [matrix.detach(), vector.detach()], optimizer_tensors(optimizers)
+    return [matrix.detach(), vector.detach()], optimizer_tensors(optimizers, named)
 
 
 def test_optimizers_go_on_bit_for_bit_from_their_saved_state(tmp_path: Path) -> None:
@@ -176,10 +177,27 @@ def test_optimizers_go_on_bit_for_bit_from_their_saved_state(tmp_path: Path) -> 
 def test_state_of_other_optimizers_is_refused() -> None:
     _, state = _trained(1)
     weight = nn.Parameter(torch.ones(4, 4))
-    with pytest.raises(CheckpointError, match="more optimizers than the config has"):
-        restore_optimizers([Muon([weight], lr=0.1)], state)
-    with pytest.raises(CheckpointError, match="other parameters than the model has"):
-        restore_optimizers([Muon([weight], lr=0.1)], {"0.5.momentum_buffer": torch.ones(4, 4)})
+    wrong = {
+        r"has AdamW\.vector, which nothing here has": state,
+        r"has Muon\.other, which nothing here has": {"Muon.other.momentum_buffer": torch.ones(4, 4)},
+        r"Muon\.matrix is not of its shape \(4, 4\)": {"Muon.matrix.momentum_buffer": torch.ones(2)},
+    }
+    for said, tensors in wrong.items():
+        with pytest.raises(CheckpointError, match=said):
+            restore_optimizers([Muon([weight], lr=0.1)], [("matrix", weight)], tensors)
+
+
+def test_state_finds_its_parameters_whatever_their_order() -> None:
+    one, other = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    named = [("one", one), ("other", other)]
+    first = torch.optim.AdamW([one, other])
+    (one.sum() + 5 * other.sum()).backward()
+    first.step()
+    state = optimizer_tensors([first], named)
+    turned = torch.optim.AdamW([other, one])
+    restore_optimizers([turned], named, state)
+    assert torch.equal(turned.state[one]["exp_avg"], first.state[one]["exp_avg"])
+    assert torch.equal(turned.state[other]["exp_avg"], first.state[other]["exp_avg"])
 
 
 FULL = """

@@ -56,6 +56,27 @@ def test_links_and_retention_follow_the_validation_loss(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_retention_leaves_what_it_just_wrote_and_what_other_steps_left(tmp_path: Path) -> None:
+    early, late = CheckpointWriter(tmp_path, Retention()), CheckpointWriter(tmp_path, Retention(1, keep_best=0))
+    for step in (1, 9):
+        _write(early, step, torch.ones(2))
+    early.outcomes(wait=True)
+    for step in (2, 3):  # as after a resume from before step 9
+        _write(late, step, torch.ones(2))
+    removed = [name for outcome in late.outcomes(wait=True) for name in outcome.removed]
+    assert removed == ["step_000000001", "step_000000002"]
+    assert [path.name[-1] for path in complete_checkpoints(tmp_path)] == ["3", "9"]
+
+
+def test_broken_weights_replace_no_good_ones(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, Retention(keep_last=1))
+    _write(writer, 1, torch.ones(2))
+    _write(writer, 2, torch.tensor([1.0, float("inf")]))
+    failures = [outcome.failure for outcome in writer.outcomes(wait=True)]
+    assert failures == [None, "weights are not finite (w)"]
+    assert [path.name[-1] for path in complete_checkpoints(tmp_path)] == ["1"]
+
+
 def test_a_save_that_fails_is_told_and_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = CheckpointWriter(tmp_path, Retention(keep_last=1))
     _write(writer, 1, torch.ones(2))
@@ -68,7 +89,7 @@ def test_a_save_that_fails_is_told_and_leaves_what_was_there(tmp_path: Path, mon
     _write(writer, 2, torch.ones(2))
     (outcome,) = writer.outcomes(wait=True)
     assert outcome.failure is not None
-    assert outcome.failure.strerror == "No space left on device"
+    assert outcome.failure == "No space left on device"
     assert [path.name for path in complete_checkpoints(tmp_path)] == ["step_000000001"]
     assert (tmp_path / "latest").resolve().name == "step_000000001"
 

@@ -161,8 +161,8 @@ def test_a_flipped_byte_is_passed_over_and_the_checkpoint_before_is_used(make: M
     assert f"step_000000020/{name}: its content differs from the manifest's hash" in warnings[0]
     second.fit()
     assert _same(_weights(second.run), _weights(whole.run))
-    # The damaged one was replaced and not deleted: it is its owner's.
-    kept = first.run.checkpoints / "step_000000020.replaced" / name
+    # The damaged one was put aside and not deleted: it is its owner's.
+    kept = first.run.checkpoints / "step_000000020.damaged" / name
     assert kept.read_bytes() == bytes(content)
 
 
