@@ -1,7 +1,7 @@
 """The architecture layer: `model_specs/*.yml`.
 
 A spec says everything DaisyCore is built from and nothing about how it is trained. Keys are those
-of the owner's README, then the optional parts of the model.
+of Daisy-Wee's README, then the optional parts of the model.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ModelSpec(Settings):
         return ModelSpec.model_validate({name: values[name] for name in ModelSpec.model_fields if name in values})
 
     model_class: Annotated[Literal["DaisyCore"], BeforeValidator(_model_class)] = field("DaisyCore", group="Model")
-    """The model to build. `DaisyCore` is the only one; the README's module path is an alias of it."""
+    """The model to build. `DaisyCore` is the only one; Daisy-Wee's module path is an alias of it."""
 
     num_layers: Whole = field(group="Model", unit="layers", ge=1, le=1024)
     """Number of transformer blocks."""

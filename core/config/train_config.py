@@ -1,7 +1,7 @@
 """The training layer: `configs/*.yml`, and the whole configuration once composed.
 
 `TrainConfig` extends `ModelSpec` because the two layers share one flat namespace: any spec key may be
-overridden by a training config or on the command line (README), and a checkpoint stores them merged.
+overridden by a training config or on the command line, and a checkpoint stores them merged.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Muon(Settings):
     """The optimizer."""
 
     momentum: Real = field(0.95, group="Optimizers", ge=0, lt=1)
-    """Nesterov momentum at the end of its warm-up (linear in progress, README)."""
+    """Nesterov momentum at the end of its warm-up (linear in progress, from 0.85)."""
 
     weight_decay: Real = field(0.0, group="Optimizers", ge=0)
     """Decoupled weight decay, per unit of learning rate."""
@@ -100,7 +100,7 @@ class Muon(Settings):
     """The polynomials that orthogonalise: Polar Express (Amsel et al. 2025) or Muon's first quintic."""
 
     schedule: Literal["shared", "constant"] = field("constant", group="Optimizers")
-    """`shared` follows learning_rate_schedule; `constant` keeps the peak rate, as the README has Muon."""
+    """`shared` follows learning_rate_schedule; `constant` keeps the peak rate, as Daisy-Wee does with Muon."""
 
     params: list[ParamGroup] = field(group="Optimizers", min_length=1)
     """The groups this optimizer updates: hidden_matrix_params, its only matrices."""
@@ -160,7 +160,7 @@ class TrainConfig(ModelSpec):
     """Glob(s) of the validation shards; or a mapping of names to globs for several validation sets."""
 
     begin_shard: Whole = field(0, group="Data", unit="shard", ge=0)
-    """Start reading at this training shard (0 is the first): an approximate continuation, README's -s."""
+    """Start reading at this training shard (0 is the first): an approximate continuation, `daisy train -s`."""
 
     training_sequence_length: Whole = field(group="Batch", unit="tokens", ge=1)
     """Tokens in one packed training sequence, the unit that one device processes at a time."""
@@ -187,7 +187,7 @@ class TrainConfig(ModelSpec):
 
     learning_rate_schedule: ScheduleName = field("linear_decay", group="Schedule")
     """linear_decay: 1, then linearly to 0 over the cooldown. linear_warmup_cosine_decay: linearly up
-    until the cooldown, then a cosine to 0. constant_with_cosine_decay: 1, then a cosine to 0 (README)."""
+    until the cooldown, then a cosine to 0. constant_with_cosine_decay: 1, then a cosine to 0."""
 
     cooldown_frac: Real = field(0.6, group="Schedule", ge=0, le=1)
     """Share of the run at its end over which the learning rate decays; 0 disables the decay of the
@@ -241,7 +241,7 @@ class TrainConfig(ModelSpec):
 
     init_checkpoint: Text | None = field(None, group="Checkpoints")
     """Warm start: take weights and architecture from this checkpoint; schedules, optimizers and steps
-    start fresh (README's -p)."""
+    start fresh (`daisy train -p`)."""
 
     max_restarts: Whole = field(0, group="Checkpoints", ge=0)
     """How often ranks that die are started again from the last complete checkpoint before the run has failed. What
