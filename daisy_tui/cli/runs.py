@@ -106,7 +106,8 @@ def show(run: str, stacks: bool, as_json: bool) -> None:
     state = facts["state"] if status.reason is None else f"{facts['state']}: {status.reason}"
     rows = [
         ("state", state),
-        ("step", f"{_shown(facts['step'], '{:,}'.format)}, {_shown(facts['tokens'], count)} tokens"),
+        ("step", _shown(facts["step"], "{:,}".format)),
+        ("tokens", _shown(facts["tokens"], count)),
         ("loss", _shown(facts["train_loss"], "{:.4f}".format)),
         ("validation loss", _shown(facts["val_loss"], "{:.4f}".format)),
         ("ETA", _shown(facts["eta_s"], duration)),
