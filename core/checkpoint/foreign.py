@@ -15,6 +15,7 @@ import pickle
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,8 @@ class Foreign:
 
 def read_foreign(path: Path) -> Foreign:
     """Read a file of the layout. Raises CheckpointError, one line for each thing that is wrong."""
+    _check_kind(path)
+    notes = [] if _check_records(path) else ["the file has no checksums, so nothing says whether its weights are damaged"]
     content = _load(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds {_what(content)}; {_LAYOUT}")
@@ -78,7 +81,7 @@ def read_foreign(path: Path) -> Foreign:
     tensors = _tensors(content["model"], problems)
     hparams = _settings(content["hparams"], "hparams", problems)
     progress_key = "progress" if content.get("progress_state") is None else "progress_state"
-    progress = _settings(content.get(progress_key) or {}, progress_key, problems)
+    progress = _settings({} if content.get(progress_key) is None else content[progress_key], progress_key, problems)
     other = {key: value for key, value in content.items() if key not in _KEYS | _OPTIMIZERS}
     other = _settings(other, "", problems)
     step = _count(content["step"], "step", problems)
@@ -102,13 +105,15 @@ def read_foreign(path: Path) -> Foreign:
         tokens_per_step=per_step,
         progress=progress,
         other=other,
-        notes=tuple(f"{key}: stays behind, a warm start begins afresh" for key in content if key in _OPTIMIZERS),
+        notes=(
+            *notes,
+            *(f"{key}: stays behind, a warm start begins afresh" for key in content if key in _OPTIMIZERS),
+        ),
     )
 
 
 def _load(path: Path) -> Any:
     """The content of the file, its tensors mapped and on the CPU."""
-    _check_archive(path)
     try:
         # What torch warns of in a damaged file is an error below, or nothing that concerns anybody.
         with warnings.catch_warnings(action="ignore"):
@@ -134,7 +139,7 @@ def _load(path: Path) -> Any:
         raise CheckpointError(f"{path}: damaged, or not what torch.save writes{detail}") from error
 
 
-def _check_archive(path: Path) -> None:
+def _check_kind(path: Path) -> None:
     """Raise CheckpointError unless the file is a zip archive, as torch.save writes since 1.6."""
     if path.is_dir():
         raise CheckpointError(f"{path}: a folder; name a .pt file (a checkpoint of Daisy's own needs no import)")
@@ -145,6 +150,8 @@ def _check_archive(path: Path) -> None:
             return
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(f"{path}: damaged: {error}; copy it again") from error
     if beginning == b"PK\x03\x04":
         raise CheckpointError(f"{path}: cut off: an archive without its end; copy it again")
     if beginning[:1] == b"\x80":
@@ -153,6 +160,25 @@ def _check_archive(path: Path) -> None:
             "where you trust it, load it and torch.save it again"
         )
     raise CheckpointError(f"{path}: not a file that torch.save wrote")
+
+
+def _check_records(path: Path) -> bool:
+    """Check every record of the archive by its CRC, which torch.load does not. Raises CheckpointError.
+
+    False where it has none: torch.save writes zeros after `torch.serialization.set_crc32_options(False)`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if not any(record.CRC for record in archive.infolist()):
+                return False
+            damaged = archive.testzip()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, *_DAMAGED) as error:
+        raise CheckpointError(f"{path}: damaged, or not what torch.save writes: {_first_line(error)}") from error
+    if damaged is not None:
+        raise CheckpointError(f"{path}: damaged: {damaged!r} in it does not have its checksum; copy the file again")
+    return True
 
 
 def _tensors(model: Any, problems: list[str]) -> dict[str, Tensor]:
@@ -215,12 +241,12 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):
-        if value.bit_length() > 63:
-            raise TypeError("a whole number of more than 64 bits")
+        if _too_large(value):
+            raise TypeError(_what(value))
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, Tensor) and value.numel() == 1 and value.layout == torch.strided:
+    if isinstance(value, Tensor) and _holds_one(value):
         return _plain(value.item())
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value).removeprefix("torch.")
@@ -237,7 +263,7 @@ def _count(value: Any, name: str, problems: list[str], *, optional: bool = False
         return None
     try:
         number = _plain(value)
-    except TypeError:
+    except (TypeError, RecursionError):
         number = None
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         problems.append(f"{name} is {_what(value)}; it must be a whole number from 0")
@@ -247,17 +273,31 @@ def _count(value: Any, name: str, problems: list[str], *, optional: bool = False
 
 def _loss(value: Any, problems: list[str]) -> float | None:
     """A loss, or None where none was measured (None, infinity)."""
-    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if number is None or (isinstance(number, (int, float)) and not isinstance(number, bool)):
-        return float(number) if number is not None and math.isfinite(number) else None
+    number = value.item() if isinstance(value, Tensor) and _holds_one(value) else value
+    if number is None:
+        return None
+    if isinstance(number, float) or (type(number) is int and not _too_large(number)):
+        return float(number) if math.isfinite(number) else None
     problems.append(f"best_val is {_what(value)}; it must be a loss or None")
     return None
+
+
+def _holds_one(tensor: Tensor) -> bool:
+    """Whether a tensor is a number that can be had."""
+    return tensor.numel() == 1 and tensor.layout == torch.strided and tensor.device.type == "cpu"
+
+
+def _too_large(number: int) -> bool:
+    """Whether a whole number is beyond what counts and settings are."""
+    return number.bit_length() > 63
 
 
 def _what(value: Any) -> str:
     """A value in a message, by what it is."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, int) and _too_large(value):
+        return "a whole number of more than 64 bits"
     if isinstance(value, (bool, int, float)):
         return repr(value)
     if value is None:

@@ -36,6 +36,21 @@ class CheckpointError(DaisyError):
     """A checkpoint that cannot be used: which file, what is wrong with it, what would work."""
 
 
+class MissingError(CheckpointError, KeyError):
+    """meta.json lacks what its reader needs. Also a KeyError, as a mapping raises it."""
+
+
+class MetaData(dict[str, Any]):
+    """What a meta.json says: a dict whose missing keys are named together with the file."""
+
+    def __init__(self, path: Path, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise MissingError(f"{self._path}: says no {key}, which is needed here; name a checkpoint that Daisy made")
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """One tensor as a safetensors header describes it. `begin` and `end` are bytes in the file."""
@@ -104,9 +119,17 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The meta data of a complete checkpoint."""
+    """The meta data of a complete checkpoint, whose hash is always checked: it says what the weights mean.
+
+    Its hparams, where it has any, are an object; a key that it lacks raises MissingError. Raises CheckpointError.
+    """
     check(folder)
-    return _read_json(folder / META_FILE, "the checkpoint is damaged")
+    path = folder / META_FILE
+    check_hash(path, read_manifest(folder)[META_FILE]["sha256"])
+    meta = MetaData(path, _read_json(path, "the checkpoint is damaged"))
+    if not isinstance(meta.get("hparams", {}), dict):
+        raise CheckpointError(f"{path}: hparams: not an object of settings; the checkpoint is damaged")
+    return meta
 
 
 def complete_checkpoints(folder: Path) -> Iterator[Path]:

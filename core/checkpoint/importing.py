@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -138,7 +140,8 @@ def _meta(
         "best_val": foreign.best_val,
         "tokens_per_step": foreign.tokens_per_step,
         "progress": min(1.0, foreign.tokens / target) if isinstance(target, int) and target > 0 else None,
-        "windows": converted.windows,
+        # No window is longer than the longest sequence: it would see nothing more.
+        "windows": [min(window, converted.spec.max_seq_len) for window in converted.windows],
         "hparams": converted.spec.model_dump(),
         # No shards are those of this checkpoint: a run that it is copied into refuses to go on from it.
         "fingerprint": None,
@@ -170,6 +173,7 @@ def main() -> int:
     parser.add_argument("--training-only", action="append", default=[], metavar="KEY")
     parser.add_argument("--tokenizer", type=json.loads, help="a TokenizerInfo as JSON; its ranks on standard input")
     a = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         stated = _stated(a.set)
         ranks = sys.stdin.buffer.read() if a.tokenizer and a.tokenizer.get("file") else b""
@@ -184,13 +188,25 @@ def main() -> int:
         return 3
     count = sum(tensor.numel() for tensor in converted.tensors.values())
     best = "" if foreign.best_val is None else f", best validation loss {foreign.best_val:.4f}"
-    _say(
-        sys.stdout,
+    made = (
         f"{a.out}: {count:,} parameters under {converted.layout}'s names, step {foreign.step:,}, "
-        f"{foreign.tokens:,} tokens{best}",
-        *(f"note: {note}" for note in notes),
+        f"{foreign.tokens:,} tokens{best}"
     )
+    try:
+        _say(sys.stdout, made, *(f"note: {note}" for note in notes))
+    except BrokenPipeError:
+        _drop_output()  # the reader has left
+    except OSError as error:
+        _say(sys.stderr, f"error: standard output: {error.strerror}; the checkpoint is made all the same: {a.out}")
+        _drop_output()
+        return 1
     return 0
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Answer SIGTERM as Ctrl-C, once: what follows it is to clean up undisturbed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _stated(words: Iterable[str]) -> dict[str, Any]:
@@ -202,10 +218,18 @@ def _stated(words: Iterable[str]) -> dict[str, Any]:
 
 
 def _say(stream: Any, *lines: str) -> None:
-    """Write lines that may hold anybody's names: control characters do not act."""
+    """Write lines that may hold anybody's names: control characters do not act. Nothing to a closed stream."""
+    if stream is None:
+        return
     for line in lines:
-        stream.write(printable(line).replace("\n", "\\n") + "\n")
+        text = printable(line).replace("\n", "\\n") + "\n"
+        stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
     stream.flush()
+
+
+def _drop_output() -> None:
+    """Keep the interpreter from flushing once more, at its end, into what took nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ to count them would take the 1.6B model's 6 GiB. What needs the weights is in `s
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -27,6 +26,8 @@ from core.checkpoint.format import (
 )
 from core.config.model_spec import ModelSpec
 from core.config.parameters import Parameter, parameters
+from core.config.rules import find_spec_problems
+from core.text import plural
 
 LINKS = ("latest", "best")
 OTHER_GROUP = "not in the spec"
@@ -123,14 +124,12 @@ class Inspection:
 
 def inspect_checkpoint(folder: Path) -> Inspection:
     """Everything about a checkpoint that its headers tell. Raises CheckpointError where it is incomplete or damaged."""
-    meta = _meta(folder)
+    meta = typed_meta(folder)
     files = tuple(File(name, entry["bytes"], entry["sha256"]) for name, entry in read_manifest(folder).items())
     infos = {info.name: info for info in read_tensor_infos(folder / MODEL_FILE)}
-    spec, problems = _spec(meta)
+    spec, problems = described_model(meta)
     expected = list(parameters(spec)) if spec else []
-    problems += list(_mismatches(expected, infos)) if spec else []
-    if spec and meta.windows is not None and len(meta.windows) != spec.num_layers:
-        problems.append(f"{len(meta.windows)} windows for {spec.num_layers} layers")
+    problems += mismatches(expected, infos) if spec else []
     run = _run(folder)
     return Inspection(
         folder=folder,
@@ -153,7 +152,8 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _meta(folder: Path) -> Meta:
+def typed_meta(folder: Path) -> Meta:
+    """What the meta.json of a complete checkpoint says. Raises CheckpointError where that is not what it should be."""
     raw = read_meta(folder)
     try:
         return TypeAdapter(Meta).validate_python(raw)
@@ -163,25 +163,39 @@ def _meta(folder: Path) -> Meta:
         raise CheckpointError(f"{folder / META_FILE}: {where}: {first['msg']}; the checkpoint is damaged") from error
 
 
-def _spec(meta: Meta) -> tuple[ModelSpec | None, list[str]]:
-    """The spec that the hparams hold, or why they hold none."""
+def described_model(meta: Meta) -> tuple[ModelSpec | None, list[str]]:
+    """The spec that the hparams hold, or None; and why it is none, or what contradicts itself in it and its windows."""
     try:
-        return ModelSpec.of(meta.hparams), []
+        spec = ModelSpec.of(meta.hparams)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         return None, [f"its hparams describe no DaisyCore: {where}: {first['msg']}"]
+    problems = [f"its hparams describe no DaisyCore: {finding.message}" for finding in find_spec_problems(spec)]
+    return spec, [*problems, *_window_problems(spec, meta.windows)]
 
 
-def _mismatches(expected: list[Parameter], infos: Mapping[str, TensorInfo]) -> Iterator[str]:
+def mismatches(expected: Sequence[Parameter], infos: Mapping[str, TensorInfo]) -> list[str]:
+    """The ways in which tensors, by name, are not the parameters that are expected."""
+    problems = []
     for parameter in expected:
         info = infos.get(parameter.name)
         if info is None:
-            yield f"{parameter.name} is missing"
+            problems.append(f"{parameter.name} is missing")
         elif info.shape != parameter.shape:
-            yield f"{info.name} is {shape_text(info.shape)} and should be {shape_text(parameter.shape)}"
+            problems.append(f"{info.name} is {shape_text(info.shape)} and should be {shape_text(parameter.shape)}")
     known = {parameter.name for parameter in expected}
-    yield from (f"{name} is not in the spec" for name in infos if name not in known)
+    return problems + [f"{name} is not in the spec" for name in infos if name not in known]
+
+
+def _window_problems(spec: ModelSpec, windows: tuple[int, ...] | None) -> Iterator[str]:
+    if windows is None:
+        return
+    if len(windows) != spec.num_layers:
+        yield f"{plural(len(windows), 'window')} for {plural(spec.num_layers, 'layer')}"
+    elif wrong := [(layer, window) for layer, window in enumerate(windows) if not 1 <= window <= spec.max_seq_len]:
+        layer, window = wrong[0]
+        yield f"the window of layer {layer} is {window} tokens; windows are 1 to {spec.max_seq_len} (max_seq_len)"
 
 
 def _groups(expected: list[Parameter], infos: Mapping[str, TensorInfo]) -> tuple[Group, ...]:
@@ -256,8 +270,10 @@ def _serve(meta: Meta, files: tuple[File, ...], problems: list[str]) -> Use:
         return Use(False, _unfit(problems))
     if not meta.tokenizer:
         return Use(False, "its meta.json names no tokenizer")
-    file: Any = meta.tokenizer.get("file")
-    if file is not None and file not in {file.name for file in files}:
+    file = meta.tokenizer.get("file")
+    if file is not None and not isinstance(file, str):
+        return Use(False, "its tokenizer's file has no name, but something else in its place")
+    if file is not None and file not in {known.name for known in files}:
         return Use(False, f"its tokenizer's file {file} is missing")
     return Use(True) if meta.windows else Use(False, "its meta.json has no windows")
 

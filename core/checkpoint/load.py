@@ -1,4 +1,8 @@
-"""Rebuild a model from its checkpoint."""
+"""Rebuild a model from its checkpoint.
+
+Nothing is built before meta.json and the weights' header agree: a model is as large as its hparams say, and those of
+a stranger may say anything.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ from typing import Any
 
 import torch
 
-from core.checkpoint.format import CheckpointError, read_meta
+from core.checkpoint.format import MODEL_FILE, CheckpointError, read_tensor_infos
+from core.checkpoint.inspect import described_model, mismatches, typed_meta
 from core.checkpoint.save import load_tensors
-from core.config.model_spec import ModelSpec
+from core.config.parameters import parameters
 from core.model.daisy_core import DaisyCore
+
+_SHOWN_MISMATCHES = 3
 
 
 def model_from_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tuple[DaisyCore, dict[str, Any]]:
@@ -20,20 +27,19 @@ def model_from_checkpoint(path: str | Path, device: str | torch.device = "cpu") 
     Raises CheckpointError where the checkpoint is incomplete, damaged, or of another model.
     """
     folder = Path(path)
-    meta = read_meta(folder)
-    try:
-        hparams: dict[str, Any] = meta["hparams"]
-        spec = ModelSpec.of(hparams)
-        windows = [int(window) for window in meta["windows"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder}: its meta.json describes no DaisyCore: {error}") from error
+    meta = typed_meta(folder)
+    spec, problems = described_model(meta)
+    if spec is None or problems:
+        raise CheckpointError(f"{folder}: {'; '.join(problems)}")
+    if meta.windows is None:
+        raise CheckpointError(f"{folder}: its meta.json has no windows")
+    infos = {info.name: info for info in read_tensor_infos(folder / MODEL_FILE)}
+    if wrong := mismatches(list(parameters(spec)), infos):
+        more = f" and {len(wrong) - _SHOWN_MISMATCHES:,} more" if len(wrong) > _SHOWN_MISMATCHES else ""
+        shown = "; ".join(wrong[:_SHOWN_MISMATCHES])
+        raise CheckpointError(f"{folder}: its weights are not those of its spec: {shown}{more}")
     target = torch.device(device)
     model = DaisyCore(spec, compute_dtype=torch.bfloat16 if target.type == "cuda" else torch.float32)
-    try:
-        model.load_state_dict(load_tensors(folder))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder}: its weights are not those of its spec: {' '.join(str(error).split())}"
-        ) from error
-    model.windows = windows
-    return model.to(target).eval(), hparams
+    model.load_state_dict(load_tensors(folder))
+    model.windows = list(meta.windows)
+    return model.to(target).eval(), dict(meta.hparams)

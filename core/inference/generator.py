@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from core.checkpoint.format import CheckpointError, read_meta
+from core.checkpoint.format import CheckpointError, check_hash, read_manifest, read_meta
 from core.checkpoint.load import model_from_checkpoint
 from core.data.dataset import TokenizerInfo, dataset_tokenizer
 from core.data.tokenizers import Tokenizer
@@ -34,14 +34,19 @@ class Generator:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Generator:
-        """The generator of a checkpoint; its tokenizer lies inside, so nothing else is needed."""
+        """The generator of a checkpoint; its tokenizer lies inside, so nothing else is needed.
+
+        Raises CheckpointError or ShardError where checkpoint or tokenizer cannot be used.
+        """
         folder = Path(path)
-        try:
-            info = TypeAdapter(TokenizerInfo).validate_python(read_meta(folder).get("tokenizer"))
-        except ValidationError as error:
-            raise CheckpointError(f"{folder}: its meta.json names no tokenizer") from error
+        tokenizer = _tokenizer(folder)
         model, _ = model_from_checkpoint(folder, device)
-        return cls(model, dataset_tokenizer(folder, info))
+        if tokenizer.vocab_size > model.spec.vocab_size:
+            raise CheckpointError(
+                f"{folder}: its tokenizer '{tokenizer.name}' has {tokenizer.vocab_size} ids and its model "
+                f"{model.spec.vocab_size}: they do not belong together"
+            )
+        return cls(model, tokenizer)
 
     def generate(
         self, prompt: str = "", *, max_tokens: int = 256, params: SamplingParams | None = None
@@ -71,14 +76,36 @@ class Generator:
                 f"the prompt's {len(history)} tokens and max_tokens {max_tokens} are more than the model's {limit}"
             )
         device = self.model.embed.weight.device
-        cache = self.model.new_cache()
+        # A window longer than all that there will be holds nothing more, and takes memory.
+        cache = self.model.new_cache(windows=[min(window, len(history) + max_tokens) for window in self.model.windows])
         waiting = torch.tensor(history, device=device)[None]
         for step in range(max_tokens):
             for chunk in torch.split(waiting, PREFILL_CHUNK, dim=1):
                 hidden = self.model.hidden(chunk, cache=cache)
-            token = choose(self.model.logits(hidden[0, -1]), params, history, step)
+            # A model may have more ids than its tokenizer, which has no text for them.
+            logits = self.model.logits(hidden[0, -1])[: self.tokenizer.vocab_size]
+            token = choose(logits, params, history, step)
             if token == self.tokenizer.eot_token_id:
                 return
             yield token
             history.append(token)
             waiting = torch.tensor([[token]], device=device)
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in a checkpoint, its file as the manifest has it."""
+    try:
+        info = TypeAdapter(TokenizerInfo).validate_python(read_meta(folder).get("tokenizer"))
+    except ValidationError as error:
+        raise CheckpointError(f"{folder}: its meta.json names no tokenizer") from error
+    if info.file is not None:
+        entry = read_manifest(folder).get(info.file)
+        if entry is None:
+            raise CheckpointError(f"{folder}: its tokenizer's file {info.file} is missing")
+        check_hash(folder / info.file, entry["sha256"])
+    try:
+        return dataset_tokenizer(folder, info)
+    except (ValueError, KeyError, OverflowError) as error:  # what tiktoken raises
+        raise CheckpointError(
+            f"{folder}: its meta.json describes no tokenizer: {' '.join(str(error).split())}"
+        ) from error

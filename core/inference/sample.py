@@ -1,23 +1,32 @@
-"""`python -m core.inference.sample CHECKPOINT …`: print a sample, streaming. What `daisy sample` runs."""
+"""`python -m core.inference.sample CHECKPOINT …`: print a sample, streaming. What `daisy sample` runs.
+
+torch is imported inside `main`, so that whatever goes wrong from the first moment on is said in one line.
+"""
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
+from core.config.sources import display_path
 from core.errors import DaisyError
-from core.inference.generator import Generator
-from core.inference.sampler import SamplingError, SamplingParams
+from core.text import printable
+
+if TYPE_CHECKING:
+    import torch
 
 
 def main() -> int:
-    """Sample once; returns the exit code."""
+    """Sample once; returns the exit code. Failures are lines on standard error."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint")
+    parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--max_tokens", type=int, default=256)
     parser.add_argument("--temperature", type=float, default=0.7)
@@ -26,35 +35,55 @@ def main() -> int:
     parser.add_argument("--repetition_penalty", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompt", default="")
-    a = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        params = SamplingParams(a.temperature, a.top_k, a.top_p, a.repetition_penalty, a.seed)
-        device = _device(a.device)
-        generator = Generator.from_checkpoint(a.checkpoint, str(device))
-        said: list[int] = []
-        began = time.monotonic()
-        pieces = generator.text(_noted(generator.tokens(a.prompt, a.max_tokens, params), said))
-        first = next(pieces, "")  # a prompt that is too long is refused here
-        _write(a.prompt + first)
-        for piece in pieces:
-            _write(piece)
-        seconds = time.monotonic() - began
-        _write("\n")
-        sys.stderr.write(
-            f"{len(said)} tokens in {seconds:.2f} s, prompt included ({len(said) / seconds:.0f} tokens/s)\n"
-        )
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a model may say what the terminal has no letters for
+        _sample(arguments)
         return 0
     except DaisyError as error:
-        sys.stderr.write("".join(f"error: {line}\n" for line in error.lines))
+        _say(*(f"error: {line}" for line in error.lines))
         return error.exit_code
     except KeyboardInterrupt:
         return 3
     except BrokenPipeError:
+        _drop_output()  # the reader (`| head`) has left
         return 0
+    except OSError as error:
+        _say(f"error: {error.filename or 'standard output'}: {error.strerror or error}")
+        _drop_output()
+        return 1
+
+
+def _sample(a: argparse.Namespace) -> None:
+    """Print the prompt and what follows, and on standard error how fast it came, and from where."""
+    from core.inference.generator import Generator
+    from core.inference.sampler import SamplingParams
+
+    params = SamplingParams(a.temperature, a.top_k, a.top_p, a.repetition_penalty, a.seed)
+    device = _device(a.device)
+    # What a link such as `latest` points at now: it may point elsewhere before all is read.
+    checkpoint = display_path(a.checkpoint.resolve())
+    generator = Generator.from_checkpoint(checkpoint, str(device))
+    said: list[int] = []
+    began = time.monotonic()
+    pieces = generator.text(_noted(generator.tokens(a.prompt, a.max_tokens, params), said))
+    first = next(pieces, "")  # a prompt that is too long is refused here
+    _write(a.prompt + first)
+    for piece in pieces:
+        _write(piece)
+    seconds = time.monotonic() - began
+    _write("\n")
+    speed = f"{len(said)} tokens in {seconds:.2f} s, prompt included ({len(said) / seconds:.0f} tokens/s)"
+    _say(f"{speed}, from {checkpoint}")
 
 
 def _device(name: str) -> torch.device:
     """The device of this name. Raises SamplingError where this machine or this torch has none."""
+    import torch
+
+    from core.inference.sampler import SamplingError
+
     found = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if found else "cpu")
@@ -77,6 +106,19 @@ def _write(text: str) -> None:
     # A model may say anything; on a terminal, control characters must not act.
     sys.stdout.write("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
     sys.stdout.flush()
+
+
+def _say(*lines: str) -> None:
+    """Write lines on standard error, if there is anybody to read them."""
+    with suppress(OSError):
+        for line in lines:
+            sys.stderr.write(printable(line).replace("\n", "\\n") + "\n")
+
+
+def _drop_output() -> None:
+    """Keep the interpreter from flushing once more, at its end, into what took nothing."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

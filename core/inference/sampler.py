@@ -1,9 +1,13 @@
-"""Choose the next token from logits: in fp32, and with randomness that is a function of (seed, step)."""
+"""Choose the next token from logits: in fp64, and with randomness that is a function of (seed, step).
+
+fp64, because fp32 has no temperature below 1e-45: what is divided by it becomes 0 / 0.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -18,9 +22,16 @@ class SamplingError(DaisyError):
     exit_code = 2
 
 
+class LogitsError(DaisyError):
+    """Logits that are no numbers to choose by."""
+
+
 @dataclass(frozen=True)
 class SamplingParams:
-    """How to choose. temperature 0 takes the likeliest token; top_k 0 and top_p 1 leave all of them in."""
+    """How to choose. temperature 0 takes the likeliest token; top_k 0 and top_p 1 leave all of them in.
+
+    Raises SamplingError for a value out of its range.
+    """
 
     temperature: float = 0.7
     top_k: int = 50
@@ -30,10 +41,10 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         for name, fits, range_ in (
-            ("temperature", self.temperature >= 0, "at least 0"),
+            ("temperature", 0 <= self.temperature < inf, "at least 0, and finite"),
             ("top_k", self.top_k >= 0, "at least 0"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
-            ("repetition_penalty", self.repetition_penalty > 0, "above 0"),
+            ("repetition_penalty", 1e-3 <= self.repetition_penalty <= 1e3, "from 0.001 to 1000 (1 leaves it out)"),
             ("seed", 0 <= self.seed < 2**64, "from 0 to 2^64 - 1"),
         ):
             if not fits:
@@ -41,8 +52,16 @@ class SamplingParams:
 
 
 def choose(logits: Tensor, params: SamplingParams, history: Sequence[int], step: int) -> int:
-    """The next token, from logits (vocabulary,) and the tokens so far; `step` counts what was chosen before."""
-    logits = logits.float()
+    """The next token, from logits (vocabulary,) and the tokens so far; `step` counts what was chosen before.
+
+    Raises LogitsError where a logit is not finite.
+    """
+    logits = logits.double()
+    if bad := int((~logits.isfinite()).sum()):
+        raise LogitsError(
+            f"{bad:,} of the model's {len(logits):,} logits are not finite: its weights are damaged, or its training "
+            "went wrong; name an earlier checkpoint (`daisy inspect CKPT --stats` counts what is not finite)"
+        )
     if params.repetition_penalty != 1.0 and history:
         # Keskar et al. 2019: what has been said becomes less likely, whatever the sign of its logit.
         said = torch.tensor(sorted(set(history)), device=logits.device)
@@ -51,16 +70,16 @@ def choose(logits: Tensor, params: SamplingParams, history: Sequence[int], step:
         logits = logits.scatter(0, said, penalised)
     if params.temperature == 0:
         return int(logits.argmax())
-    logits = logits / params.temperature
     if 0 < params.top_k < len(logits):
         logits = logits.masked_fill(logits < logits.topk(params.top_k).values[-1], float("-inf"))
-    probabilities = logits.softmax(0)
+    # The likeliest stays 0 at every temperature, so that no quotient is infinite but those of what never comes.
+    probabilities = ((logits - logits.max()) / params.temperature).softmax(0)
     if params.top_p < 1:
         ordered, order = probabilities.sort(descending=True)
         # A token stays while those before it have not reached top_p: the one that crosses it is kept.
         kept = ordered.cumsum(0) - ordered < params.top_p
         probabilities = torch.zeros_like(probabilities).scatter(0, order[kept], ordered[kept])
-    cumulative = probabilities.double().cumsum(0)
+    cumulative = probabilities.cumsum(0)
     threshold = _uniform(params.seed, step) * cumulative[-1]
     chosen = int(torch.searchsorted(cumulative, threshold, right=True))
     likely = probabilities.nonzero().flatten()

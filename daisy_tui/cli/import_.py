@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import click
 from core.data.dataset import TokenizerInfo, dataset_tokenizer, read_dataset
 from core.data.tokenizers import Tokenizer, load_tokenizer
 from daisy_tui.cli.data import Folder
+from daisy_tui.cli.sample import run_child
 
 
 @click.command("import", context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,16 +47,8 @@ def import_command(
     found = None if tokenizer == "none" else _tokenizer(tokenizer)
     if found is not None:
         arguments.append(f"--tokenizer={json.dumps(asdict(TokenizerInfo.of(found)))}")
-    command = [sys.executable, "-m", "core.checkpoint.importing", *arguments, "--", str(file)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE)
-    assert child.stdin is not None
-    with suppress(BrokenPipeError), child.stdin:  # a child that refuses early reads no ranks
-        child.stdin.write((found.ranks_file() if found is not None else None) or b"")
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue  # the child has it too, and cleans up
+    ranks = None if found is None else found.ranks_file()
+    return run_child("core.checkpoint.importing", [*arguments, "--", str(file)], ranks or b"")
 
 
 def _tokenizer(name: str) -> Tokenizer:

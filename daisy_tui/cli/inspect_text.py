@@ -86,9 +86,14 @@ def short(figure: float | None) -> str:
 
 
 def wrapped(text: str, first: str) -> list[str]:
-    """Lines of at most WIDTH with `first` before the first, and the others below its text."""
+    """Lines of at most WIDTH with `first` before the first, and the others below its text; a longer word stays whole."""
     return textwrap.wrap(
-        cell(text), WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False
+        cell(text),
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
@@ -115,19 +120,32 @@ def _identity(i: Inspection) -> list[str]:
     losses = {"here": meta.val_loss, "at best": meta.best_val}
     known = [f"{loss:.4f} {where}" for where, loss in losses.items() if loss is not None]
     layout = (meta.imported or {}).get("layout")
-    rows = [
+    rows: list[tuple[str, str | list[str]]] = [
         ("step", "unknown" if meta.step is None else f"{meta.step:,}"),
         ("tokens", tokens),
         ("tokens a step", "unknown" if meta.tokens_per_step is None else f"{meta.tokens_per_step:,}"),
         ("validation loss", ", ".join(known) or "none yet"),
-        ("trained on", _value(i.meta.hparams.get("train_shards"))),
+        ("trained on", _paths(i.meta.hparams.get("train_shards"), "unknown")),
         ("tokenizer", f"{_value(tokenizer.get('name'))}{f', {ids:,} ids' if isinstance(ids, int) else ''}"),
-        ("parent", "none" if i.parent is None else _value(i.parent)),
+        ("parent", _paths(i.parent, "none")),
         *([("imported", f"from {_value(layout)}")] if layout is not None else []),
         ("versions", ", ".join(f"{name} {value}" for name, value in meta.versions.items()) or "unknown"),
     ]
-    lines = [line for key, value in rows for line in wrapped(value, f"  {key:<15}  ")]
+    lines = []
+    for key, value in rows:
+        first = f"  {key:<15}  "
+        if isinstance(value, str):
+            lines += wrapped(value, first)
+        else:
+            lines += [f"{' ' * len(first) if number else first}{cell(path)}" for number, path in enumerate(value)]
     return [f"Checkpoint {cell(shown_path(i.folder))}{links}", *lines]
+
+
+def _paths(value: Any, missing: str) -> list[str]:
+    """Paths, each of which gets a line to itself, however long: it is to be copied, and to be found by grep."""
+    if value is None or value == []:
+        return [missing]
+    return [format_value(path) for path in (value if isinstance(value, list) else [value])]
 
 
 def _uses(i: Inspection) -> list[str]:

@@ -234,7 +234,10 @@ def _ready(composed: Composed, dry_run: bool) -> Survey:
         raise ConfigError([composed.problem(["wandb_log"], what)])
     found = survey(composed)
     wants_demo = any(Path(pattern).parent == DEMO_FOLDER for pattern in composed.config.train_shards)
-    if found.missing and wants_demo and not dry_run:
+    if found.missing and wants_demo and dry_run:
+        echo("the bundled novels would be prepared first, with `daisy data demo`", err=True)
+        return found
+    if found.missing and wants_demo:
         echo("preparing the bundled novels ...", err=True)
         prepare_demo(DEMO_FOLDER, os.cpu_count() or 1)
         found = survey(composed)
