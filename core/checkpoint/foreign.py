@@ -70,7 +70,9 @@ class Foreign:
 def read_foreign(path: Path) -> Foreign:
     """Read a file of the layout. Raises CheckpointError, one line for each thing that is wrong."""
     _check_kind(path)
-    notes = [] if _check_records(path) else ["the file has no checksums, so nothing says whether its weights are damaged"]
+    notes = (
+        [] if _check_records(path) else ["the file has no checksums, so nothing says whether its weights are damaged"]
+    )
     content = _load(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds {_what(content)}; {_LAYOUT}")

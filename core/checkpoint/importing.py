@@ -22,7 +22,7 @@ from torch import Tensor
 from core.checkpoint.conversion import Converted, convert_own, has_own_names
 from core.checkpoint.daisy_wee import convert_daisy_wee, has_daisy_wee_names
 from core.checkpoint.foreign import Foreign, read_foreign
-from core.checkpoint.format import CheckpointError
+from core.checkpoint.format import MANIFEST_FILE, CheckpointError
 from core.checkpoint.save import Saving, versions
 from core.config.overrides import parse_override
 from core.errors import DaisyError
@@ -180,11 +180,13 @@ def main() -> int:
         foreign, converted, notes = import_checkpoint(
             a.file, a.out, stated=stated, training_only=a.training_only, tokenizer=a.tokenizer, ranks=ranks
         )
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is made: there is nothing left to stop
     except DaisyError as error:
         _say(sys.stderr, *(f"error: {line}" for line in error.lines))
         return error.exit_code
     except KeyboardInterrupt:
-        _say(sys.stderr, "stopped; nothing was left behind")
+        made = (a.out / MANIFEST_FILE).exists()
+        _say(sys.stderr, f"stopped; {f'the checkpoint is made: {a.out}' if made else 'nothing was left behind'}")
         return 3
     count = sum(tensor.numel() for tensor in converted.tensors.values())
     best = "" if foreign.best_val is None else f", best validation loss {foreign.best_val:.4f}"

@@ -30,8 +30,7 @@ def event_line(record: dict[str, Any]) -> str | None:
         return f"warning: {record['message']}"
     if event == "memory":
         used = record["peak"] - record["before"]
-        estimated = size(record["estimated"])
-        return f"memory: {size(used)} at the peak of the first step, {estimated} estimated for its tensors (a device)"
+        return f"memory: {size(used)} at the first step's peak, {size(record['estimated'])} estimated for tensors"
     if event == "resumed":
         return f"resumed at step {record['step']}, {count(record['tokens'])} tokens"
     if event == "not_finite" and "text" in record:

@@ -143,7 +143,7 @@ class Supervisor:
         if "stopped" in said:
             return "stopped", AFTER_CHECKPOINT, False
         if killed is not None:
-            return "stopped", f"killed {killed}; its last checkpoint is what it goes on from", False
+            return "stopped", f"killed {killed}", False
         if control.stop_request(self.run) is not None and "failed" not in said:
             return "stopped", "stopped on request, before there was anything to save", False
         reason, explained = failure_reason(self.run, events, process.returncode)

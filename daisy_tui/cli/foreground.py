@@ -36,7 +36,7 @@ def watch(run: RunDirectory, supervisor: subprocess.Popen[bytes], target_tokens:
                 if supervisor.returncode is not None:
                     break
                 if asked and not _stop(run, live, asked):
-                    echo(f"left running; `daisy runs show {run.path.name}` looks at it, `daisy runs stop` stops it")
+                    echo(f"left running: daisy runs show {run.path.name}")
                     return
         finally:
             live.close()

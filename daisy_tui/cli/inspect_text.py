@@ -86,7 +86,7 @@ def short(figure: float | None) -> str:
 
 
 def wrapped(text: str, first: str) -> list[str]:
-    """Lines of at most WIDTH with `first` before the first, and the others below its text; a longer word stays whole."""
+    """Lines of at most WIDTH, or a word that is longer, with `first` before the first and the others below its text."""
     return textwrap.wrap(
         cell(text),
         WIDTH,

@@ -1,4 +1,4 @@
-"""`daisy sample`: text from a checkpoint, printed as it comes. The model runs in a child process, as for `daisy import`.
+"""`daisy sample`: text from a checkpoint, printed as it comes. The model runs in a child process.
 
 The child never sees Ctrl-C: this process ends it by SIGTERM, which nothing turns into a traceback, however little of
 torch is imported by then.
@@ -34,9 +34,7 @@ from daisy_tui.cli.checkpoints import checkpoint_folder
 def sample(checkpoint: str, **options: str | int | float) -> int:
     """Print text that a checkpoint, or a run's latest one, goes on with."""
     if sys.stdout is None:
-        raise DaisyError(
-            "standard output is closed, and a sample goes nowhere else; leave it open, or send it to a file"
-        )
+        raise DaisyError("standard output is closed, and a sample goes nowhere else; leave it open, or redirect it")
     folder = checkpoint_folder(checkpoint)
     arguments = [f"--{name}={value}" for name, value in options.items()]
     return run_child("core.inference.sample", [*arguments, "--", str(folder)])
