@@ -17,6 +17,7 @@ from functools import partial
 import click
 
 from core.errors import DaisyError, StoppedError
+from core.runs.launch import child_environment
 from core.runs.processes import die_with_parent
 from daisy_tui.cli.checkpoints import checkpoint_folder
 
@@ -82,6 +83,7 @@ def _started(command: Sequence[str], reads: bool) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL if sys.stdout is None else None,
         stderr=subprocess.DEVNULL if sys.stderr is None else None,
         preexec_fn=partial(die_with_parent, os.getpid()),
+        env=child_environment(),
     )
 
 
