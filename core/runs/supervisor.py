@@ -120,9 +120,9 @@ class Supervisor:
         """Run torchrun once; returns outcome, reason, and whether another try may help."""
         tail = RecordTail(self.run.events)
         process = self._start(how)
-        killed = None
-        deadline = None
-        told = 0
+        killed: str | None = None
+        deadline: float | None = None
+        told = False
         while process.poll() is None:
             self._wait()
             if (request := self._stop_asked()) is None:
@@ -130,8 +130,7 @@ class Supervisor:
             if deadline is None:
                 deadline = time.monotonic() + float(request.get("grace_s", how.grace_s))
                 self._note("stopping")
-            if told == 0 and self._ask_ranks(process.pid):
-                told = 1
+            told = told or self._ask_ranks(process.pid)
             if request.get("now") or time.monotonic() >= deadline:
                 killed = "at once, as asked" if request.get("now") else "after its grace time"
                 break
@@ -225,6 +224,8 @@ class Supervisor:
                 write_object(self.run.exit, values)
                 break
             except OSError as error:  # a full disk may have room again; without exit.json the run would be lost
+                if not self.run.path.is_dir():
+                    return
                 sys.stderr.write(f"{self.run.exit}: cannot be written: {error.strerror}; trying again\n")
                 time.sleep(_TELL_EVERY_S)
         self._note("ended")

@@ -42,6 +42,8 @@ def watch(run: RunDirectory, supervisor: subprocess.Popen[bytes], target_tokens:
             live.close()
     status = run_status(run)
     name = run.path.name
+    if status.alive:
+        raise DaisyError(f"{run.path}: somebody else has started it meanwhile; it is {status.state}")
     if status.state == "finished":
         echo(f"finished: {run.path}; `daisy sample {name}` lets it speak")
     elif status.state == "stopped":
