@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from core.checkpoint.format import CheckpointError
+from core.checkpoint.format import DEEPEST, CheckpointError
 
 # What fp32 masters hold exactly.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -70,9 +70,7 @@ class Foreign:
 def read_foreign(path: Path) -> Foreign:
     """Read a file of the layout. Raises CheckpointError, one line for each thing that is wrong."""
     _check_kind(path)
-    notes = (
-        [] if _check_records(path) else ["the file has no checksums, so nothing says whether its weights are damaged"]
-    )
+    notes = [] if _check_records(path) else ["the file has no checksums, so damage in its weights would not show"]
     content = _load(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds {_what(content)}; {_LAYOUT}")
@@ -233,13 +231,13 @@ def _settings(values: Any, name: str, problems: list[str]) -> dict[str, Any]:
             plain[str(key)] = _plain(value)
         except TypeError as error:
             problems.append(f"{name + '.' if name else ''}{key} holds {error}, which is no setting")
-        except RecursionError:
-            problems.append(f"{name + '.' if name else ''}{key} holds itself")
     return plain
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON has it. Raises TypeError naming what JSON has not."""
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A value as JSON has it. Raises TypeError naming what JSON has not, or what a meta.json may not have."""
+    if depth > DEEPEST:
+        raise TypeError("values nested without end")
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):
@@ -253,9 +251,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value).removeprefix("torch.")
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _plain(entry, depth + 1) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(entry) for entry in value]
+        return [_plain(entry, depth + 1) for entry in value]
     raise TypeError(_what(value))
 
 
@@ -265,7 +263,7 @@ def _count(value: Any, name: str, problems: list[str], *, optional: bool = False
         return None
     try:
         number = _plain(value)
-    except (TypeError, RecursionError):
+    except TypeError:
         number = None
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         problems.append(f"{name} is {_what(value)}; it must be a whole number from 0")

@@ -29,6 +29,8 @@ MANIFEST_FILE = "manifest.json"
 _STEP = re.compile(r"step_(\d+)")
 _HEADER_LIMIT = 1 << 28
 _HASH_BLOCK = 1 << 20
+# How deep the settings in a meta.json may be nested: what reads and prints them goes one call deeper for each.
+DEEPEST = 50
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -129,6 +131,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
     meta = MetaData(path, _read_json(path, "the checkpoint is damaged"))
     if not isinstance(meta.get("hparams", {}), dict):
         raise CheckpointError(f"{path}: hparams: not an object of settings; the checkpoint is damaged")
+    if deep := [key for key, value in meta.get("hparams", {}).items() if _is_deep(value)]:
+        raise CheckpointError(f"{path}: hparams.{deep[0]}: nested without end; the checkpoint is damaged")
     return meta
 
 
@@ -174,6 +178,15 @@ def _tensor_info(name: str, entry: dict[str, Any], start: int) -> TensorInfo:
     if not all(type(value) is int and value >= 0 for value in (*entry["shape"], begin, end)):
         raise ValueError("sizes and offsets are whole numbers from 0")
     return TensorInfo(name, str(entry["dtype"]), tuple(entry["shape"]), start + begin, start + end)
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value of JSON is nested deeper than settings are."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        lists = [[*node.values()] if isinstance(node, dict) else node for node in level]
+        level = [entry for entries in lists if isinstance(entries, list) for entry in entries]
+    return bool(level)
 
 
 def _sha256(path: Path, report: Callable[[int], None] = lambda read: None) -> str:

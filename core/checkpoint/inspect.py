@@ -124,10 +124,10 @@ class Inspection:
 
 def inspect_checkpoint(folder: Path) -> Inspection:
     """Everything about a checkpoint that its headers tell. Raises CheckpointError where it is incomplete or damaged."""
-    meta = typed_meta(folder)
+    meta = _meta(folder)
     files = tuple(File(name, entry["bytes"], entry["sha256"]) for name, entry in read_manifest(folder).items())
     infos = {info.name: info for info in read_tensor_infos(folder / MODEL_FILE)}
-    spec, problems = described_model(meta)
+    spec, problems = _described(meta)
     expected = list(parameters(spec)) if spec else []
     problems += mismatches(expected, infos) if spec else []
     run = _run(folder)
@@ -152,7 +152,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def typed_meta(folder: Path) -> Meta:
+def _meta(folder: Path) -> Meta:
     """What the meta.json of a complete checkpoint says. Raises CheckpointError where that is not what it should be."""
     raw = read_meta(folder)
     try:
@@ -163,14 +163,23 @@ def typed_meta(folder: Path) -> Meta:
         raise CheckpointError(f"{folder / META_FILE}: {where}: {first['msg']}; the checkpoint is damaged") from error
 
 
-def described_model(meta: Meta) -> tuple[ModelSpec | None, list[str]]:
+def read_described(folder: Path) -> tuple[Meta, ModelSpec]:
+    """What meta.json says, and the spec in it. Raises CheckpointError where they do not describe one model."""
+    meta = _meta(folder)
+    spec, problems = _described(meta)
+    if spec is None or problems:
+        raise CheckpointError(f"{folder}: {'; '.join(problems)}")
+    return meta, spec
+
+
+def _described(meta: Meta) -> tuple[ModelSpec | None, list[str]]:
     """The spec that the hparams hold, or None; and why it is none, or what contradicts itself in it and its windows."""
     try:
         spec = ModelSpec.of(meta.hparams)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        return None, [f"its hparams describe no DaisyCore: {where}: {first['msg']}"]
+        return None, [f"its hparams describe no DaisyCore: {where}: {first['msg'].removeprefix('Value error, ')}"]
     problems = [f"its hparams describe no DaisyCore: {finding.message}" for finding in find_spec_problems(spec)]
     return spec, [*problems, *_window_problems(spec, meta.windows)]
 

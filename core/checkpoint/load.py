@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from core.checkpoint.format import MODEL_FILE, CheckpointError, read_tensor_infos
-from core.checkpoint.inspect import described_model, mismatches, typed_meta
+from core.checkpoint.inspect import mismatches, read_described
 from core.checkpoint.save import load_tensors
 from core.config.parameters import parameters
 from core.model.daisy_core import DaisyCore
@@ -27,10 +27,7 @@ def model_from_checkpoint(path: str | Path, device: str | torch.device = "cpu") 
     Raises CheckpointError where the checkpoint is incomplete, damaged, or of another model.
     """
     folder = Path(path)
-    meta = typed_meta(folder)
-    spec, problems = described_model(meta)
-    if spec is None or problems:
-        raise CheckpointError(f"{folder}: {'; '.join(problems)}")
+    meta, spec = read_described(folder)
     if meta.windows is None:
         raise CheckpointError(f"{folder}: its meta.json has no windows")
     infos = {info.name: info for info in read_tensor_infos(folder / MODEL_FILE)}

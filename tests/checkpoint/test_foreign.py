@@ -36,6 +36,7 @@ SPEC = ModelSpec(
     depth_skips=True,
     value_embeddings=1,
 )
+ROOT = Path(__file__).parents[2]
 TOKENIZER = {"name": "bytes", "vocab_size": 257, "eot_token_id": 256, "fingerprint": "", "file": None}
 
 
@@ -147,6 +148,39 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokens": (lambda path: _save(path, tokens_per_step=None), "neither tokens_per_step nor a progress state"),
     "a step that is none": (lambda path: _save(path, step=-1), "step is -1; it must be a whole number from 0"),
     "a loss that is none": (lambda path: _save(path, best_val="low"), "best_val is a str; it must be a loss or None"),
+    "progress that is a tensor": (
+        lambda path: _save(path, progress_state=torch.ones(2)),
+        r"progress_state is a tensor \(2,\); it must be a dict",
+    ),
+    "progress that is nothing": (lambda path: _save(path, progress_state=0), "progress_state is 0; it must be a dict"),
+    "a step without a number": (
+        lambda path: _save(path, step=torch.empty((), device="meta")),
+        r"step is a tensor \(\); it must be a whole number from 0",
+    ),
+    "a step beyond all counts": (
+        lambda path: _save(path, step=10**500),
+        "step is a whole number of more than 64 bits; it must be",
+    ),
+    "a loss beyond all numbers": (
+        lambda path: _save(path, best_val=10**400),
+        "best_val is a whole number of more than 64 bits; it must be a loss or None",
+    ),
+    "settings without end": (
+        lambda path: _save(path, hparams={"a": _nested(60)}),
+        "hparams.a holds values nested without end, which is no setting",
+    ),
+    "several disks": (
+        lambda path: _patch(_save(path), b"PK\x06\x07", 16, 9),
+        "damaged: zipfiles that span multiple disks are not supported; copy it again",
+    ),
+    "a directory that is none": (
+        lambda path: _patch(_save(path), b"PK\x01\x02", 0, 0),
+        "damaged, or not what torch.save writes: Bad magic number for central directory",
+    ),
+    "a damaged weight": (
+        lambda path: _patch(_save(path), _model().head.weight.detach().numpy().tobytes(), 400, 1),
+        r"damaged: 'x/data/\d+' in it does not have its checksum; copy the file again",
+    ),
     "no parameters": (lambda path: _save(path, tensors={}), "model is a dict; it must be a state_dict"),
     "hparams that are none": (lambda path: _save(path, hparams=[1]), "hparams is a list; it must be a dict"),
     "a tensor for a setting": (
@@ -173,6 +207,22 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         r"its parameters \(transformer.wte.weight \(3, 2\), ...\) have neither DaisyCore's names nor Daisy-Wee's",
     ),
 }
+
+
+def _patch(path: Path, after: bytes, offset: int, byte: int) -> None:
+    """Put a byte where there is another, counted from the first time that `after` occurs."""
+    content = bytearray(path.read_bytes())
+    at = content.index(after) + offset
+    assert content[at] != byte
+    content[at] = byte
+    path.write_bytes(content)
+
+
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 def _cut(path: Path) -> None:
@@ -209,6 +259,23 @@ def test_a_damaged_byte_is_a_refusal_or_a_number_and_never_a_traceback(tmp_path:
             read_foreign(path)
         except CheckpointError as error:
             assert "\n" not in error.lines[0]
+
+
+def test_a_file_without_checksums_is_read_and_that_is_said(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = _save(tmp_path / "x.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    _, _, notes = import_checkpoint(path, tmp_path / "out", tokenizer=TOKENIZER)
+    assert notes == ["the file has no checksums, so damage in its weights would not show"]
+
+
+def test_windows_are_no_longer_than_the_longest_sequence(tmp_path: Path) -> None:
+    path = _save(tmp_path / "x.pt")
+    import_checkpoint(path, tmp_path / "out", stated={"attention_window_len": 1000})
+    model, _ = model_from_checkpoint(tmp_path / "out")
+    assert model.windows == [128] * 4
 
 
 def test_a_target_that_is_taken_stays_as_it_is(tmp_path: Path) -> None:
@@ -257,3 +324,65 @@ def test_names_in_a_file_cannot_act_on_the_terminal(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert r"hparams.\x1b[2Jnovel = 1: unknown" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def _run(path: Path, shell: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Import `path` by way of a shell, in whose text "$@" is the command."""
+    command = [sys.executable, "-m", "core.checkpoint.importing", f"--out={path.parent / 'out'}", str(path)]
+    done = ["sh", "-c", shell, "sh", *command]
+    environment = {**os.environ, **more}
+    return subprocess.run(done, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_one_line_and_the_checkpoint_stays(tmp_path: Path) -> None:
+    done = _run(_save(tmp_path / "x.pt"), '"$@" >/dev/full')
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output: No space left on device; the checkpoint is made all the")
+    assert done.stderr.count("\n") == 1
+    check(tmp_path / "out", hashes=True)
+
+
+@pytest.mark.parametrize("shell", ['"$@" >&-', '"$@" | true'])
+def test_output_that_nobody_reads_is_no_failure(tmp_path: Path, shell: str) -> None:
+    done = _run(_save(tmp_path / "x.pt"), shell)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    check(tmp_path / "out", hashes=True)
+
+
+def test_names_that_the_output_has_no_letters_for_are_escaped(tmp_path: Path) -> None:
+    (tmp_path / "é").mkdir()
+    done = _run(_save(tmp_path / "é/x.pt"), '"$@"', PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{tmp_path}/\\xe9/out: ")
+
+
+STOPPED = """
+import os, signal, sys
+from core.checkpoint import importing
+from core.checkpoint.save import Saving
+
+def stopped(*arguments):
+    result = before(*arguments)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return result
+
+before = getattr(Saving, sys.argv[1])
+setattr(Saving, sys.argv.pop(1), stopped)
+sys.exit(importing.main())
+"""
+
+
+@pytest.mark.parametrize("moment", ["write_model", "commit"])
+def test_a_stop_leaves_nothing_behind_or_the_whole_checkpoint_and_says_which(tmp_path: Path, moment: str) -> None:
+    path, out = _save(tmp_path / "x.pt"), tmp_path / "out"
+    command = [sys.executable, "-c", STOPPED, moment, f"--out={out}", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 3, done.stderr
+    if moment == "commit":
+        assert done.stderr == f"stopped; the checkpoint is made: {out}\n"
+        check(out, hashes=True)
+    else:
+        assert done.stderr == "stopped; nothing was left behind\n"
+        assert list(tmp_path.iterdir()) == [path]

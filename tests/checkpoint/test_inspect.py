@@ -16,6 +16,7 @@ from core.checkpoint.inspect import OTHER_GROUP, inspect_checkpoint
 from core.checkpoint.save import load_tensors, point_link
 from core.config.model_spec import ModelSpec
 from core.config.parameters import parameters
+from daisy_tui.cli.inspect_text import inspection_text, wrapped
 
 Save = Callable[..., Path]
 LARGE = ModelSpec(
@@ -142,11 +143,9 @@ def test_only_headers_are_read_at_any_size(tmp_path: Path) -> None:
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(raw)) + raw)
         file.truncate(8 + len(raw) + end)  # 6.4 GiB, none of which is on the disk
-    (folder / "meta.json").write_text(json.dumps({"hparams": LARGE.model_dump()}))
-    entries = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": ""} for name in ("model.safetensors", "meta.json")
-    }
+    entries = {"model.safetensors": {"bytes": 8 + len(raw) + end, "sha256": ""}}
     (folder / "manifest.json").write_text(json.dumps(entries))
+    _write_meta(folder, json.dumps({"hparams": LARGE.model_dump()}))
     before = _bytes_read()
     found = inspect_checkpoint(folder)
     assert _bytes_read() - before < 1 << 20
@@ -188,6 +187,42 @@ def test_what_cannot_be_done_has_its_reason(tmp_path: Path, save_model: Save) ->
         assert not found.serve.possible
         assert reason in found.serve.note
         assert found.warm_start.possible
+
+
+@pytest.mark.parametrize("file", [["tokenizer.tiktoken"], {"a": 1}, 5, "../meta.json"])
+def test_a_tokenizer_file_that_is_none_cannot_be_served(tmp_path: Path, save_model: Save, file: Any) -> None:
+    folder = save_model(tmp_path / "c", tokenizer={"name": "mine", "file": file})
+    found = inspect_checkpoint(folder)
+    assert not found.serve.possible
+    assert "its tokenizer's file" in found.serve.note
+    assert found.warm_start.possible
+
+
+def test_hparams_and_windows_that_contradict_themselves_are_said(tmp_path: Path, save_model: Save) -> None:
+    folder = save_model(tmp_path / "c")
+    hparams = json.loads((folder / "meta.json").read_text())["hparams"]
+    _rewrite(folder, hparams={**hparams, "num_heads": "7"}, windows=[16] * 5 + [129])
+    found = inspect_checkpoint(folder)
+    assert found.problems == (
+        "its hparams describe no DaisyCore: num_heads * head_dim is 7 * 8 = 56, but model_dim is 16; "
+        "num_heads=2 or model_dim=56 would fit",
+        "the window of layer 5 is 129 tokens; windows are 1 to 128 (max_seq_len)",
+    )
+    assert not any(use.possible for use in (found.resume, found.warm_start, found.serve))
+
+
+def test_a_path_is_never_broken_across_lines(tmp_path: Path, save_model: Save) -> None:
+    parent = "/" + "/".join(["a folder with-a name"] * 6)
+    shards = [f"/{'long' * 30}/{split}_*.bin" for split in "ab"]
+    folder = save_model(tmp_path / ("deep" * 30), parent=parent)
+    hparams = json.loads((folder / "meta.json").read_text())["hparams"]
+    _rewrite(folder, hparams={**hparams, "train_shards": shards})
+    lines = inspection_text(inspect_checkpoint(folder)).splitlines()
+    assert f"  parent           {parent}" in lines
+    at = lines.index(f"  trained on       {shards[0]}")
+    assert lines[at + 1] == f"                   {shards[1]}"
+    assert sum(str(folder) in line for line in lines) == 3
+    assert wrapped("a " * 40 + "b" * 90, "    A  ")[-1] == "       " + "b" * 90
 
 
 def test_tensors_that_are_not_those_of_the_spec_are_shown_and_said(tmp_path: Path, save_model: Save) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from core.checkpoint.save import Saving
 from core.config.model_spec import ModelSpec
 from core.data.dataset import TokenizerInfo
 from core.data.tokenizers import RANKS_FILE, ByteTokenizer, Tokenizer, demo_tokenizer
+from core.errors import DaisyError
 from core.inference.generator import Generator
 from core.inference.sampler import SamplingError, SamplingParams
 from core.model.daisy_core import DaisyCore, initialize
@@ -39,13 +42,13 @@ def _model(vocabulary: int = 257, eos: int = 256) -> DaisyCore:
     return model.eval()
 
 
-def _save(folder: Path, model: DaisyCore, tokenizer: Tokenizer, windows: list[int]) -> Path:
+def _save(folder: Path, model: DaisyCore, tokenizer: Tokenizer, windows: list[int], **said: Any) -> Path:
     saving = Saving(folder / "step_1")
     saving.begin()
     saving.write_model(model.state_dict())
     if (ranks := tokenizer.ranks_file()) is not None:
         saving.write_file(RANKS_FILE, ranks)
-    tokenizer_meta = asdict(TokenizerInfo.of(tokenizer))
+    tokenizer_meta = asdict(TokenizerInfo.of(tokenizer)) | said
     return saving.commit({"hparams": model.spec.model_dump(), "windows": windows, "tokenizer": tokenizer_meta})
 
 
@@ -72,6 +75,27 @@ def test_one_seed_is_one_text() -> None:
 
     assert text(1) == text(1)
     assert text(1) != text(2)
+
+
+def test_ids_that_the_tokenizer_has_no_text_for_are_never_chosen() -> None:
+    model = _model(vocabulary=300)
+    weights = model.head.weight.data
+    weights[:256] *= 0.01
+    weights[256] = 0.0
+    weights[257:] *= 10.0  # what lies beyond is likelier than all the rest
+    for params in (GREEDY, SamplingParams(temperature=50.0, top_k=0)):
+        said = list(Generator(model, ByteTokenizer()).tokens("abc", 100, params))
+        assert len(said) > 20
+        assert max(said) < 256
+
+
+def test_a_window_takes_no_more_memory_than_there_are_tokens() -> None:
+    model = _model()
+    for short in (8, 16):
+        model.windows = [short, short, 200]
+        expected = list(Generator(model, ByteTokenizer()).tokens("a" * 30, 60, GREEDY))
+        model.windows = [short, short, 10**15]
+        assert list(Generator(model, ByteTokenizer()).tokens("a" * 30, 60, GREEDY)) == expected
 
 
 class _Scripted(Generator):
@@ -125,5 +149,40 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     saving = Saving(tmp_path / "step_3")
     saving.begin()
     saving.write_model({"other": torch.ones(3)})
-    with pytest.raises(CheckpointError, match="describes no DaisyCore"):
+    with pytest.raises(CheckpointError, match="describe no DaisyCore"):
         model_from_checkpoint(saving.commit({}))
+
+
+TOKENIZERS: dict[str, tuple[dict[str, Any], str]] = {
+    "a file of another name": ({"file": "meta.json"}, "not a tiktoken ranks file"),
+    "a file elsewhere": ({"file": "../tokenizer.tiktoken"}, r"its tokenizer's file \.\./tokenizer.tiktoken is missing"),
+    "a list for a file": ({"file": ["tokenizer.tiktoken"]}, "its meta.json names no tokenizer"),
+    "no name": ({"name": None}, "its meta.json names no tokenizer"),
+    "a pattern that is none": ({"pattern": "("}, "its meta.json describes no tokenizer: Parsing error"),
+    "no end of text": ({"special_tokens": {"x": 4096}}, "its meta.json describes no tokenizer: '<|endoftext|>'"),
+    "an id that is none": ({"special_tokens": {"<|endoftext|>": -1}}, "its meta.json describes no tokenizer: out of"),
+    "another pattern": ({"pattern": "a"}, "its tokenizer 'bpe' is not the one"),
+    "more ids than the model": (
+        {"fingerprint": "", "special_tokens": {"<|endoftext|>": 5000}},
+        "its tokenizer 'bpe' has 5001 ids and its model 4096: they do not belong together",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrong", "said"), TOKENIZERS.values(), ids=TOKENIZERS)
+def test_a_tokenizer_that_is_none_is_refused_in_one_line(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    tokenizer = demo_tokenizer()
+    path = _save(tmp_path, _model(4096, tokenizer.eot_token_id), tokenizer, [4, 4, 8], **wrong)
+    with pytest.raises(DaisyError, match=re.escape(said) if "<" in said else said) as caught:
+        Generator.from_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizers_file_that_was_altered_is_refused(tmp_path: Path) -> None:
+    tokenizer = demo_tokenizer()
+    path = _save(tmp_path, _model(4096, tokenizer.eot_token_id), tokenizer, [4, 4, 8], fingerprint="")
+    ranks = (path / RANKS_FILE).read_bytes()
+    (path / RANKS_FILE).write_bytes(ranks.replace(b"IHRo ", b"IHRi "))
+    assert (path / RANKS_FILE).read_bytes() != ranks
+    with pytest.raises(CheckpointError, match=rf"{RANKS_FILE}: its content differs from the manifest's hash"):
+        Generator.from_checkpoint(path)
