@@ -6,13 +6,13 @@ is not what it was. Different: its next batch, or what tokens or steps mean, is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from core.checkpoint.format import CheckpointError, complete_checkpoints, read_meta
-from core.config.model_spec import ModelSpec
+from core.checkpoint.inspect import read_described
 from core.config.train_config import TrainConfig
 from core.data.stream import TokenStream
 from core.data.survey import Survey
@@ -40,6 +40,7 @@ class Resuming:
     kind: str
     checkpoint: Path | None
     differs: tuple[str, ...] = ()
+    step: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         if self.checkpoint is None:
@@ -57,27 +58,27 @@ def resuming(run: RunDirectory, config: TrainConfig, found: Survey, world_size: 
     meta = read_meta(newest)
     try:
         tokens, cursor = int(meta["tokens"]), int(meta["state"]["cursor"])
-        then, hparams = int(meta["tokens_per_step"]), dict(meta["hparams"])
+        then, hparams, step = int(meta["tokens_per_step"]), dict(meta["hparams"]), int(meta["step"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{newest}: no run's checkpoint, so nothing can go on from it ({error})") from error
     if config.target_tokens <= tokens:
         what = f"{tokens:,} tokens are trained, and target_tokens is {config.target_tokens:,}"
-        return Resuming("finished", newest, (f"{what}; a larger target_tokens=… goes on",))
+        return Resuming("finished", newest, (f"{what}; a larger target_tokens=… goes on",), step)
     other = [*_other_data(meta, config, found, cursor, then)]
     if (now := config.tokens_per_step(world_size)) != then:
         devices = "one device" if world_size == 1 else f"{world_size} devices"
         other.append(f"a step had {then:,} tokens and would have {now:,} on {devices}")
     if other:
-        return Resuming("different", newest, tuple(other))
-    to_come = {key for change in read_changes(run) if change.step > int(meta["step"]) for key in change.values}
+        return Resuming("different", newest, tuple(other), step)
+    to_come = {key for change in read_changes(run) if change.step > step for key in change.values}
     changed = [*_changed(hparams, config, to_come), *_elsewhere(meta)]
-    return Resuming("approximate" if changed else "exact", newest, tuple(changed))
+    return Resuming("approximate" if changed else "exact", newest, tuple(changed), step)
 
 
 def check_warm_start(checkpoint: Path, config: TrainConfig, found: Survey, *, insist: bool) -> None:
     """Raise CheckpointError where weights do not fit a config, or mean another tokenizer's tokens."""
     meta = read_meta(checkpoint)
-    theirs = ModelSpec.of(meta["hparams"]).model_dump()
+    theirs = read_described(checkpoint)[1].model_dump()
     weights = {*theirs} - {"activation_checkpointing", "max_seq_len", "attention_window_len", "window_pattern"}
     differing = [
         f"{key} is {theirs[key]} there and {getattr(config, key)} here"

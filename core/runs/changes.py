@@ -6,9 +6,11 @@ same steps, and so takes the same steps again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from core.files import write_atomic
 from core.runs.directory import RunDirectory, read_records
 
 # Keys that `set` takes; `cooldown` (its only value is `now`) becomes the cooldown_frac that begins it.
@@ -37,6 +39,15 @@ def read_changes(run: RunDirectory, up_to: int | None = None) -> list[Change]:
     """The changes to a run in the order of their steps; with `up_to` those in force at that step."""
     changes = [Change(int(record["step"]), dict(record["values"])) for record in read_records(run.changes)]
     return sorted((c for c in changes if up_to is None or c.step <= up_to), key=lambda change: change.step)
+
+
+def drop_changes(run: RunDirectory, up_to: int, keys: Iterable[str]) -> None:
+    """Keep the changes that are still to come after a step, without these keys: those before are in the config now."""
+    taken = set(keys)
+    to_come = [change for change in read_changes(run) if change.step > up_to]
+    left = [(c.step, {key: value for key, value in c.values.items() if key not in taken}) for c in to_come]
+    lines = [json.dumps({"step": step, "values": values}) + "\n" for step, values in left if values]
+    write_atomic(run.changes, "".join(lines).encode())
 
 
 def overrides_of(changes: Iterable[Change]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from typing import NamedTuple
 
 from core.errors import DaisyError
@@ -39,8 +40,8 @@ def gpus() -> list[Device]:
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        chosen = [_visible(every, item.strip()) for item in visible.split(",") if item.strip()]
-        every = [device for device in chosen if device is not None]
+        chosen = (_visible(every, item.strip()) for item in visible.split(",") if item.strip())
+        every = [device for device in takewhile(bool, chosen) if device]  # behind one that is none CUDA shows no more
     return [Device(uuid, str(index), name) for index, (uuid, name) in enumerate(every)]
 
 
@@ -65,7 +66,7 @@ def choose(asked: str | None, nproc: int | None, have: list[Device]) -> tuple[in
         return number, Wanted(keys[:number], number)
     word, _, of = asked.partition(":")
     if word == "any":
-        number = int(of) if of.isdigit() else (nproc or 1) if not of else 0
+        number = int(of) if is_number(of) else (nproc or 1) if not of else 0
         if not 1 <= number <= len(have):
             raise DeviceError(f"--devices {asked}: any:K takes K of this machine's {len(have)} GPUs")
         wanted = Wanted(keys, number)
@@ -79,8 +80,13 @@ def choose(asked: str | None, nproc: int | None, have: list[Device]) -> tuple[in
     return wanted.number, wanted
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number as people type it."""
+    return text.isascii() and text.isdigit()
+
+
 def _visible(every: list[tuple[str, str]], item: str) -> tuple[str, str] | None:
     """The GPU that an item of CUDA_VISIBLE_DEVICES means: an index, or the beginning of a UUID."""
-    if item.isdigit():
+    if is_number(item):
         return every[int(item)] if int(item) < len(every) else None
     return next((device for device in every if device[0].startswith(item)), None)

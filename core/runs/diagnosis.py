@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +43,33 @@ _KNOWN = tuple(
     )
 )
 _ENDED_BY = re.compile(r"exitcode\s*:\s*(-?\d+) \(pid: (\d+)\)")
-_ROOT_RANK = re.compile(r"rank\s*:\s*(\d+)")
+_ROOT_RANK = re.compile(r"(?<!local_)rank\s*:\s*(\d+)")
 
 
-def failure_reason(run: RunDirectory, events: list[dict[str, Any]], code: int | None) -> tuple[str, bool]:
+def log_sizes(run: RunDirectory) -> dict[Path, int]:
+    """How long the logs of a run are: what is behind was said later."""
+    return {path: path.stat().st_size for path in run.logs.glob("*.log")}
+
+
+def failure_reason(
+    run: RunDirectory, events: list[dict[str, Any]], code: int | None, before: Mapping[Path, int] | None = None
+) -> tuple[str, bool]:
     """One line on why, and whether a rank explained it itself, so that another try would end the same.
 
-    `events` are those since the ranks were started; `code` is torchrun's exit code, which says little.
+    `events` are those since the ranks were started, and `before` the log_sizes then; `code` is torchrun's exit code,
+    which says little.
     """
     failed = [event for event in events if event["event"] == "failed"]
     explained = [event for event in failed if event.get("explained")]
     if explained:
         return str(explained[0]["message"]), True
-    logs = {path.stem: _tail(path) for path in [*sorted(run.logs.glob("rank*.log")), run.logs / "torchrun.log"]}
+    paths = [*sorted(run.logs.glob("rank*.log")), run.logs / "torchrun.log"]
+    logs = {path.stem: _tail(path, (before or {}).get(path, 0)) for path in paths}
     said = str(failed[0]["message"]) if failed else ""
     words = next((words for text in (said, *logs.values()) if (words := known_words(text))), None)
-    if said:
-        return f"{said}: {words}" if words else said, False
     rank = _ended(logs["torchrun"])
+    if said and not (rank is not None and "signal" in rank):  # what the others say of a killed rank is that it is gone
+        return f"{said}: {words}" if words else said, False
     if rank is not None:
         return rank if words is None else f"{rank}; {words}", False
     return words or f"torchrun ended with {code} before any rank said why; its log is in {run.logs}", False
@@ -83,10 +93,10 @@ def _ended(torchrun: str) -> str | None:
     return f"{who} was ended by signal {-code}" if code < 0 else f"{who} ended with exit code {code}"
 
 
-def _tail(path: Path) -> str:
+def _tail(path: Path, begin: int) -> str:
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+            file.seek(max(begin, file.seek(0, 2) - _TAIL_BYTES))
             return file.read().decode(errors="replace")
     except OSError:
         return ""

@@ -73,7 +73,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The object that a small file holds. Raises RunError where it cannot be read."""
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise RunError(f"{path}: not an object")

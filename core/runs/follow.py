@@ -63,6 +63,6 @@ def _record(line: bytes) -> dict[str, Any] | None:
     """One record; None for a line that was torn when its writer was killed."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -46,8 +46,10 @@ class Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
+        first = True
         while True:
-            ended = self._ended.wait(EVERY_S) if self._path.exists() else False
+            ended = self._ended.wait(0 if first else EVERY_S)
+            first = False
             phase, step, progress, median = self._state
             values = {
                 "time": self._clock(),

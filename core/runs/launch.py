@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from core.runs.control import clear
 from core.runs.directory import RunDirectory, RunError, read_object, write_object
 from core.runs.leases import Wanted
+from core.runs.status import run_status
 
 GRACE_S = 300.0
 
@@ -76,7 +77,12 @@ def read_launch(run: RunDirectory) -> Launch:
 
 
 def start(run: RunDirectory, how: Launch) -> subprocess.Popen[bytes]:
-    """Start the supervisor of a run, which belongs to no terminal. Returns its process."""
+    """Start the supervisor of a run, which belongs to no terminal. Returns its process.
+
+    Raises RunError where the run has one already.
+    """
+    if (status := run_status(run)).alive:
+        raise RunError(f"{run.path}: is {status.state} already")
     attempt = read_launch(run).attempt + 1 if run.launch.exists() else 1
     how = how._replace(attempt=attempt)
     write_object(run.launch, {**how._asdict(), "machines": how.machines._asdict()})

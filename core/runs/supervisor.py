@@ -26,7 +26,7 @@ from typing import Any
 from core.errors import DaisyError
 from core.runs import control
 from core.runs.devices import CPU, DEVICES
-from core.runs.diagnosis import failure_reason
+from core.runs.diagnosis import failure_reason, log_sizes
 from core.runs.directory import RunDirectory, write_object
 from core.runs.follow import RecordTail, last_record
 from core.runs.launch import Launch, read_launch, torchrun_arguments
@@ -43,10 +43,10 @@ _CODES = {"finished": 0, "failed": 1, "stopped": 3}
 class Supervisor:
     """One attempt at a run, with its restarts."""
 
-    def __init__(self, run: RunDirectory, how: Launch, leases: Leases) -> None:
+    def __init__(self, run: RunDirectory, how: Launch) -> None:
         self.run = run
         self.how = how
-        self._leases = leases
+        self._leases: Leases | None = None
         self._signals: list[int] = []
         self._wakeup, write_end = os.pipe()
         for end in (self._wakeup, write_end):
@@ -74,17 +74,19 @@ class Supervisor:
         self.run.exit.unlink(missing_ok=True)
         outcome, reason = "failed", "the supervisor failed; logs/supervisor.log says why"
         try:
-            outcome, reason = self._attempt()
+            self._leases = Leases(lease_folder())
+            outcome, reason = self._attempt(self._leases)
         except DaisyError as error:
             outcome, reason = "failed", str(error)
         finally:
             end_descendants()
-            self._leases.release()
+            if self._leases is not None:
+                self._leases.release()
             self._end(outcome, reason)
         return _CODES[outcome]
 
-    def _attempt(self) -> tuple[str, str]:
-        if (ended := self._take_devices()) is not None:
+    def _attempt(self, leases: Leases) -> tuple[str, str]:
+        if (ended := self._take_devices(leases)) is not None:
             return ended
         how = self.how
         while True:
@@ -96,29 +98,32 @@ class Supervisor:
             self._event("restarted", number=restarts + 1, of=how.max_restarts, reason=reason)
             how = how._replace(resume=any(self.run.checkpoints.glob("step_*/manifest.json")))
 
-    def _take_devices(self) -> tuple[str, str] | None:
+    def _take_devices(self, leases: Leases) -> tuple[str, str] | None:
         """Own the devices, waiting for them where the run may; the outcome where it comes to nothing."""
         key = f"{os.getpid()}-{self.run.path.name}"
         details = {"run": str(self.run.path.resolve()), "pid": os.getpid(), "user": self._facts["user"]}
-        devices, busy = self._leases.take(self.how.wanted, details)
+        for ticket in leases.tickets():
+            if ticket.details.get("run") == details["run"]:
+                leases.leave_queue(ticket.key)  # of a supervisor that was killed: a run has one place
+        devices, busy = leases.take(self.how.wanted, details)
         if not devices and not self.how.queue:
             return "failed", "; ".join(busy_line(item) for item in busy)
         if not devices:
-            self._leases.wait(key, self.how.wanted, details)
+            leases.wait(key, self.how.wanted, details)
             self._note("queued")
         while not devices:
             self._wait()
             if self._stop_asked() is not None:
-                self._leases.leave_queue(key)
+                leases.leave_queue(key)
                 return "stopped", "cancelled while it waited for its devices"
-            devices, busy = self._leases.take(self.how.wanted, details, key=key)
-        self._leases.leave_queue(key)
+            devices, busy = leases.take(self.how.wanted, details, key=key)
+        leases.leave_queue(key)
         self._facts["devices"] = devices
         return None
 
     def _train(self, how: Launch) -> tuple[str, str, bool]:
         """Run torchrun once; returns outcome, reason, and whether another try may help."""
-        tail = RecordTail(self.run.events)
+        tail, before = RecordTail(self.run.events), log_sizes(self.run)
         process = self._start(how)
         killed: str | None = None
         deadline: float | None = None
@@ -128,7 +133,8 @@ class Supervisor:
             if (request := self._stop_asked()) is None:
                 continue
             if deadline is None:
-                deadline = time.monotonic() + float(request.get("grace_s", how.grace_s))
+                asked = request.get("grace_s")
+                deadline = time.monotonic() + (asked if isinstance(asked, int | float) else how.grace_s)
                 self._note("stopping")
             told = told or self._ask_ranks(process.pid)
             if request.get("now") or time.monotonic() >= deadline:
@@ -145,7 +151,7 @@ class Supervisor:
             return "stopped", f"killed {killed}", False
         if control.stop_request(self.run) is not None and "failed" not in said:
             return "stopped", "stopped on request, before there was anything to save", False
-        reason, explained = failure_reason(self.run, events, process.returncode)
+        reason, explained = failure_reason(self.run, events, process.returncode, before)
         return "failed", reason, not explained
 
     def _start(self, how: Launch) -> subprocess.Popen[bytes]:
@@ -156,7 +162,7 @@ class Supervisor:
             **os.environ,
             PARENT: str(os.getpid()),
             DEVICES: ",".join(devices),
-            "DAISY_LEASES": str(self._leases.folder),
+            "DAISY_LEASES": str(lease_folder()),
             "CUDA_VISIBLE_DEVICES": "" if devices == [CPU] else ",".join(devices),
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(how.grace_s)),
             "PYTHONUNBUFFERED": "1",
@@ -249,7 +255,7 @@ def main() -> int:
         sys.stderr.write(f"{run.path}: has a supervisor already\n")
         return 1
     become_subreaper()
-    return Supervisor(run, read_launch(run), Leases(lease_folder())).supervise()
+    return Supervisor(run, read_launch(run)).supervise()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from core.checkpoint.format import complete_checkpoints
 from core.checkpoint.retention import Retention
 from core.errors import DaisyError
 from core.runs import control
+from core.runs.devices import is_number
 from core.runs.directory import RunDirectory, RunError, find_run, read_records
 from core.runs.follow import RecordTail
 from core.runs.heartbeat import heartbeats
@@ -307,7 +309,7 @@ def queue(move: tuple[str, str] | None, cancel: str | None, as_json: bool) -> No
     """The runs of this machine that wait for devices, the next one first; and who has the devices."""
     leases = Leases(lease_folder())
     if move is not None:
-        if not move[1].isdigit():
+        if not is_number(move[1]):
             raise click.UsageError(f"--move {move[0]} {move[1]}: the place is a number from 1")
         leases.move(_ticket(leases, move[0]).key, int(move[1]))
     if cancel is not None:
@@ -338,6 +340,9 @@ def _ticket(leases: Leases, name: str) -> Ticket:
     tickets = leases.tickets()
     ids = [Path(str(ticket.details.get("run"))).name for ticket in tickets]
     found = [ticket for ticket, own in zip(tickets, ids, strict=True) if name in (own, own[16:])]
+    with suppress(RunError):
+        run = str(find_run(RUNS, name).path.resolve())
+        found = [ticket for ticket in tickets if ticket.details.get("run") == run] or found
     if len(found) != 1:
         there = ", ".join(ids) or "none"
         raise RunError(f"'{name}' names {'several runs' if found else 'no run'} in the queue; there are: {there}")

@@ -23,7 +23,7 @@ from core.config.scalars import format_value
 from core.config.train_config import FIXED_ON_RESUME
 from core.data.demo import DEMO_FOLDER, prepare_demo
 from core.data.survey import Survey, survey
-from core.runs.changes import overrides_of, read_changes
+from core.runs.changes import drop_changes, overrides_of, read_changes
 from core.runs.create import create_run, write_config
 from core.runs.devices import CPU, choose, gpus
 from core.runs.directory import RunDirectory, RunError, find_run
@@ -156,8 +156,7 @@ def train(
         called = (name or Path(config).stem) + (f"-machine{node_rank}" if node_rank else "")
         run = create_run(RUNS, called, composed.config, _facts(nproc, composed), datetime.now(), overrides)
     elif typed and not node_rank:
-        write_config(run, composed.config, (*overrides_of(read_changes(run)), *typed))
-        run.changes.unlink(missing_ok=True)  # they are in the config now
+        _keep(run, kind.step, typed, nproc * machines.number)
     supervisor = start(run, how)
     if detach:
         echo(run.path.name)
@@ -193,6 +192,13 @@ def _machines(count: int, rank: int, endpoint: str | None) -> Machines:
     if rank >= count:
         raise click.UsageError(f"--node-rank {rank} is none of {count} machines; they are 0 to {count - 1}")
     return Machines(count, rank, endpoint)
+
+
+def _keep(run: RunDirectory, step: int, typed: Sequence[str], world_size: int) -> None:
+    """Write the config that a run goes on with from a step; what was set later is met again at its own step."""
+    now = [*overrides_of(read_changes(run, up_to=step)), *typed]
+    write_config(run, compose(run.config, now, world_size=world_size).config, now)
+    drop_changes(run, step, [word.lstrip("-").partition("=")[0] for word in typed])
 
 
 def going_on(run: RunDirectory, overrides: Sequence[str]) -> Resuming:

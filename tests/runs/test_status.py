@@ -1,0 +1,170 @@
+"""The state of a run, from directories made by hand: every state has its proof, and a pid alone proves nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.runs.directory import RunDirectory, write_object
+from core.runs.processes import identity
+from core.runs.status import run_status
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A run that was started once, and whose supervisor has written nothing yet."""
+    made = RunDirectory(tmp_path)
+    write_object(made.launch, {"attempt": 1})
+    return made
+
+
+@pytest.fixture(scope="module")
+def dead() -> tuple[int, str]:
+    """The pid and the identity of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        known = identity(child.pid)
+    assert known is not None
+    return child.pid, known
+
+
+def _watch(run: RunDirectory, phase: str, process: tuple[int, str] | None = None, **facts: Any) -> None:
+    """Let this process, or another one, be the supervisor of the first attempt."""
+    pid, known = process or (os.getpid(), identity(os.getpid()))
+    facts = {"attempt": 1, "host": platform.node(), "devices": ["cpu"]} | facts
+    write_object(run.supervisor, {"pid": pid, "identity": known, "phase": phase, **facts})
+
+
+def _beat(run: RunDirectory, phase: str, process: tuple[int, str] | None = None, rank: int = 0) -> None:
+    pid, known = process or (os.getpid(), identity(os.getpid()))
+    facts = {"rank": rank, "pid": pid, "identity": known, "phase": phase, "step": 3}
+    now = _now(run)
+    write_object(run.path / f"heartbeat-{rank}.json", facts | {"time": now, "progress": now, "median_step_s": 0.1})
+
+
+def _end(run: RunDirectory, outcome: str, attempt: int = 1) -> None:
+    write_object(run.exit, {"attempt": attempt, "outcome": outcome, "reason": "its reason"})
+
+
+def _now(run: RunDirectory) -> float:
+    return run.launch.stat().st_mtime
+
+
+def test_a_directory_that_nothing_was_started_for_is_lost(tmp_path: Path) -> None:
+    status = run_status(RunDirectory(tmp_path))
+    assert (status.state, status.alive, status.reason) == ("lost", False, "it was never started by a supervisor")
+
+
+def test_a_run_starts_until_its_supervisor_had_time_enough_to_begin(run: RunDirectory) -> None:
+    assert run_status(run, _now(run) + 19)[:2] == ("starting", True)
+    late = run_status(run, _now(run) + 21)
+    assert (late.state, late.alive) == ("lost", False)
+    assert "logs/supervisor.log" in str(late.reason)
+
+
+def test_a_queued_run_that_nobody_waits_for_any_more_is_queued_and_not_alive(
+    run: RunDirectory, dead: tuple[int, str]
+) -> None:
+    _watch(run, "queued")
+    assert run_status(run)[:2] == ("queued", True)
+    _watch(run, "queued", dead)
+    assert run_status(run)[:3] == ("queued", False, "not waiting: its supervisor is gone")
+
+
+def test_a_run_is_running_once_a_rank_that_lives_has_left_its_start(run: RunDirectory, dead: tuple[int, str]) -> None:
+    _watch(run, "starting")
+    assert run_status(run).state == "starting"
+    _watch(run, "running")
+    assert run_status(run).state == "starting", "no rank has said anything"
+    _beat(run, "start")
+    assert run_status(run).state == "starting"
+    _beat(run, "step", dead, rank=1)
+    assert run_status(run).state == "starting", "a heartbeat of a dead rank is none"
+    _beat(run, "step", rank=1)
+    assert run_status(run)[:3] == ("running", True, None)
+
+
+@pytest.mark.parametrize("phase", ["stopping", "ended"])
+def test_a_run_is_stopping_until_its_outcome_is_written(run: RunDirectory, phase: str) -> None:
+    _watch(run, phase)
+    _beat(run, "step")
+    assert run_status(run)[:3] == ("stopping", True, None)
+
+
+@pytest.mark.parametrize("outcome", ["finished", "stopped", "failed"])
+def test_an_outcome_that_was_written_counts_whether_its_supervisor_lives_or_not(
+    run: RunDirectory, dead: tuple[int, str], outcome: str
+) -> None:
+    _end(run, outcome)
+    for process in (None, dead):
+        _watch(run, "ended", process)
+        status = run_status(run)
+        assert (status.state, status.alive, status.reason) == (outcome, False, "its reason")
+        assert status.supervisor is not None
+        assert status.supervisor["devices"] == ["cpu"]
+
+
+@pytest.mark.parametrize("phase", ["starting", "running", "stopping", "ended"])
+def test_a_supervisor_that_is_gone_without_an_outcome_is_a_lost_run(
+    run: RunDirectory, dead: tuple[int, str], phase: str
+) -> None:
+    _watch(run, phase, dead)
+    _beat(run, "step", dead)
+    status = run_status(run)
+    assert (status.state, status.alive, status.stalls) == ("lost", False, ())
+    assert "was killed" in str(status.reason)
+
+
+def test_a_pid_that_is_used_again_is_not_the_supervisor(run: RunDirectory, dead: tuple[int, str]) -> None:
+    _watch(run, "running", (os.getpid(), dead[1]))
+    assert run_status(run).state == "lost", "this process lives, and began at another time"
+    boot, _, began = str(identity(os.getpid())).partition(":")
+    if began:
+        _watch(run, "running", (os.getpid(), f"{boot[::-1]}:{began}"))
+        assert run_status(run).state == "lost", "before the machine was started again"
+
+
+def test_the_outcome_of_an_earlier_attempt_does_not_count(run: RunDirectory, dead: tuple[int, str]) -> None:
+    _watch(run, "ended", dead)
+    _end(run, "failed")
+    assert run_status(run).state == "failed"
+    write_object(run.launch, {"attempt": 2})
+    assert run_status(run, _now(run))[:2] == ("starting", True)
+    _watch(run, "running", attempt=2)
+    _beat(run, "step")
+    assert run_status(run)[:2] == ("running", True)
+    _watch(run, "running", dead, attempt=2)
+    assert run_status(run).state == "lost"
+    _end(run, "finished", attempt=2)
+    assert run_status(run).state == "finished"
+
+
+def test_an_outcome_that_cannot_be_read_proves_nothing(run: RunDirectory, dead: tuple[int, str]) -> None:
+    _watch(run, "running", dead)
+    run.exit.write_text('{"attempt": 1, "outc')
+    assert run_status(run).state == "lost"
+
+
+def test_a_run_of_another_machine_lives_as_long_as_something_is_written(
+    run: RunDirectory, dead: tuple[int, str]
+) -> None:
+    _watch(run, "running", dead, host="elsewhere")
+    written = run.supervisor.stat().st_mtime
+    assert run_status(run, written + 59)[:2] == ("starting", True)
+    assert run_status(run, written + 61)[:2] == ("lost", False)
+    _beat(run, "step", dead)
+    os.utime(run.path / "heartbeat-0.json", (written + 100, written + 100))
+    assert run_status(run, written + 159).alive
+
+
+def test_what_is_stalled_is_part_of_the_state_of_a_run_that_lives(run: RunDirectory) -> None:
+    _watch(run, "running")
+    _beat(run, "step")
+    assert run_status(run, _now(run) + 10).stalls == ()
+    (stall,) = run_status(run, _now(run) + 40).stalls
+    assert (stall.rank, stall.phase, stall.silent) == (0, "step", True)
