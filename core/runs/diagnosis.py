@@ -42,8 +42,8 @@ _KNOWN = tuple(
         ),
     )
 )
-_ENDED_BY = re.compile(r"exitcode\s*:\s*(-?\d+) \(pid: (\d+)\)")
-_ROOT_RANK = re.compile(r"(?<!local_)rank\s*:\s*(\d+)")
+_ENDED = re.compile(r"(?<!local_)rank\s*:\s*(\d+)[^\[\]]*?exitcode\s*:\s*(-?\d+) \(pid: (\d+)\)")
+_SENT_BY_TORCHRUN = -15
 
 
 def log_sizes(run: RunDirectory) -> dict[Path, int]:
@@ -81,13 +81,14 @@ def known_words(text: str) -> str | None:
 
 
 def _ended(torchrun: str) -> str | None:
-    """How the first rank ended that torchrun tells of: by a signal, or by an exit code."""
-    found = list(_ENDED_BY.finditer(torchrun))
+    """How the rank ended that ended first: by a signal, or by an exit code. torchrun tells of those that it noticed at
+    once, and its root cause may be one that only lost the killed one."""
+    found = [tuple(map(int, match.groups())) for match in _ENDED.finditer(torchrun)]
     if not found:
         return None
-    code, pid = (int(group) for group in found[-1].groups())
-    ranks = _ROOT_RANK.findall(torchrun)
-    who = f"rank {ranks[-1]} (process {pid})" if ranks else f"process {pid}"
+    by_signal = [entry for entry in found if entry[1] < 0 and entry[1] != _SENT_BY_TORCHRUN]
+    rank, code, pid = (by_signal or found)[-1]
+    who = f"rank {rank} (process {pid})"
     if code == -9:
         return f"{who} was killed by signal 9: by somebody, or by Linux for want of memory (`dmesg` says)"
     return f"{who} was ended by signal {-code}" if code < 0 else f"{who} ended with exit code {code}"

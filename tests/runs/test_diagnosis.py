@@ -18,7 +18,7 @@ E1123 14:02:27.000000 4000 torch/distributed/elastic/multiprocessing/api.py:984]
 core.training.main FAILED
 ------------------------------------------------------------
 Failures:
-  <NO_OTHER_FAILURES>
+{others}
 ------------------------------------------------------------
 Root Cause (first observed failure):
 [0]:
@@ -30,6 +30,14 @@ Root Cause (first observed failure):
   traceback : Signal 9 (SIGKILL) received by PID 4242
 ============================================================
 """
+OTHER = """\
+[{rank}]:
+  time      : 2026-11-23_14:02:27
+  host      : here
+  rank      : {rank} (local_rank: {rank})
+  exitcode  : {code} (pid: {pid})
+  error_file: <N/A>
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html"""
 
 
 @pytest.fixture
@@ -42,8 +50,9 @@ def _log(run: RunDirectory, name: str, text: str) -> None:
     (run.logs / f"{name}.log").write_text(text)
 
 
-def _torchrun(run: RunDirectory, code: int, rank: int = 1, local_rank: int = 1) -> None:
-    _log(run, "torchrun", TORCHRUN.format(code=code, rank=rank, local_rank=local_rank))
+def _torchrun(run: RunDirectory, code: int, rank: int = 1, local_rank: int = 1, other: str = "") -> None:
+    others = other or "  <NO_OTHER_FAILURES>"
+    _log(run, "torchrun", TORCHRUN.format(code=code, rank=rank, local_rank=local_rank, others=others))
 
 
 def _failed(message: str, **more: Any) -> dict[str, Any]:
@@ -124,3 +133,18 @@ def test_a_rank_that_was_killed_comes_before_what_the_others_noted_when_they_los
     _torchrun(run, -9)
     events = [_failed("RuntimeError: Connection closed by peer [127.0.0.1]:5777; the traceback is in logs/rank0.log")]
     assert failure_reason(run, events, 1)[0].startswith("rank 1 (process 4242) was killed by signal 9")
+
+
+def test_a_killed_rank_is_found_where_torchrun_noticed_two_at_once_and_takes_the_other_for_the_root(
+    run: RunDirectory,
+) -> None:
+    _torchrun(run, 1, rank=0, local_rank=0, other=OTHER.format(rank=1, code=-9, pid=77))
+    events = [_failed("RuntimeError: Connection closed by peer [127.0.0.1]:5777; the traceback is in logs/rank0.log")]
+    assert failure_reason(run, events, 1)[0].startswith("rank 1 (process 77) was killed by signal 9")
+    assert failure_reason(run, [], 1)[0].startswith("rank 1 (process 77) was killed by signal 9")
+
+
+def test_a_rank_that_torchrun_ended_for_the_sake_of_another_is_not_the_reason(run: RunDirectory) -> None:
+    _torchrun(run, 1, rank=1, local_rank=1, other=OTHER.format(rank=0, code=-15, pid=77))
+    assert failure_reason(run, [_failed("ValueError: boom")], 1)[0] == "ValueError: boom"
+    assert failure_reason(run, [], 1)[0] == "rank 1 (process 4242) ended with exit code 1"

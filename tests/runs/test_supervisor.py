@@ -334,6 +334,19 @@ def test_ranks_that_died_are_started_again_and_it_is_told(begin: Begin) -> None:
     assert _tries(run)[2]["arguments"][-1] == "--resume", "there is a checkpoint to go on from now"
 
 
+def test_nothing_of_a_try_is_left_when_the_next_one_begins(begin: Begin) -> None:
+    run, process = begin(
+        "from core.runs.directory import read_records\n"
+        "from core.runs.processes import is_alive\n"
+        "others = [other for other in read_records(run.path / 'processes.jsonl') if other != me]\n"
+        "if number == 1: process('ignore(); waits()'); sys.exit(1)\n"
+        "assert len(others) == 2 and not any(is_alive(*other.values()) for other in others)\n"
+        f"{FINISHES}",
+        max_restarts=1,
+    )
+    assert _ended(run, process)["outcome"] == "finished"
+
+
 def test_a_run_is_started_again_no_more_often_than_it_may(begin: Begin) -> None:
     run, process = begin("sys.exit(1)", max_restarts=2)
     ended = _ended(run, process)
