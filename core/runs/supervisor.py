@@ -191,10 +191,15 @@ class Supervisor:
 
     def _ask_ranks(self, torchrun: int) -> bool:
         """Tell the ranks to stop, also where no rank 0 is here to see the request; torchrun itself is left alone."""
-        ranks = [child for child in descendants(os.getpid()) if child.ppid() == torchrun]
-        for rank in ranks:
-            rank.terminate()
-        return bool(ranks)
+        import psutil  # not while it only waits
+
+        asked = 0
+        for child in descendants(os.getpid()):
+            with suppress(psutil.NoSuchProcess):  # one that has just ended needs no asking
+                if child.ppid() == torchrun:
+                    child.terminate()
+                    asked += 1
+        return asked > 0
 
     def _wait(self) -> None:
         """Until a signal comes or a child ends, and no longer than until the next look."""
