@@ -29,7 +29,10 @@ class Device(NamedTuple):
 
 
 def gpus() -> list[Device]:
-    """The GPUs that this process may use, in CUDA's order; none where there is no NVIDIA driver."""
+    """The GPUs that this process may use; none where there is no NVIDIA driver.
+
+    Without CUDA_VISIBLE_DEVICES in the order of `nvidia-smi`, which is that of the bus; its indices mean that order.
+    """
     import pynvml
 
     try:

@@ -8,6 +8,7 @@
         changes.jsonl    what was set while it trained
         launch.json      how it was last started          supervisor.json who watches over it, and its phase
         heartbeat-<k>.json  what rank k does, and when    exit.json       how it ended
+        supervisor.lock  held while it has a supervisor   peaks.json      the most of the machine that it took
 
 Standard library only: the supervisor of a waiting run is a small process. Readers skip a torn line: a record that
 was being appended when the machine died is no record.
@@ -47,6 +48,8 @@ class RunDirectory:
         self.launch = path / "launch.json"
         self.supervisor = path / "supervisor.json"
         self.exit = path / "exit.json"
+        self.lock = path / "supervisor.lock"
+        self.peaks = path / "peaks.json"
 
     @property
     def started(self) -> float:

@@ -32,24 +32,27 @@ class Heartbeat:
         self._facts = {"rank": rank, "pid": os.getpid(), "identity": identity(os.getpid())}
         self._clock = clock
         self._state: tuple[str, int, float, float | None] = ("start", 0, clock(), None)
-        self._ended = threading.Event()
+        self._ended = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
 
     def progress(self, phase: str, step: int, median_step_s: float | None = None) -> None:
-        """The main thread begins a phase, or another step: no more than an assignment."""
+        """The main thread begins a phase, or another step: no more than an assignment, but for the first time."""
+        has_begun = self._state[0] == "start" != phase
         self._state = (phase, step, self._clock(), median_step_s)
+        if has_begun:  # which people wait to see
+            self._wake.set()
 
     def end(self) -> None:
         """Write the last state, and no more."""
-        self._ended.set()
+        self._ended = True
+        self._wake.set()
         self._thread.join()
 
     def _beat(self) -> None:
-        first = True
         while True:
-            ended = self._ended.wait(0 if first else EVERY_S)
-            first = False
+            ended = self._ended
             phase, step, progress, median = self._state
             values = {
                 "time": self._clock(),
@@ -62,6 +65,8 @@ class Heartbeat:
                 write_object(self._path, self._facts | values)
             if ended:
                 return
+            self._wake.wait(EVERY_S)
+            self._wake.clear()
 
 
 class Stall(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from core.runs.control import clear
 from core.runs.directory import RunDirectory, RunError, read_object, write_object
 from core.runs.leases import Wanted
+from core.runs.lock import hold
 from core.runs.status import run_status
 
 GRACE_S = 300.0
@@ -77,26 +78,32 @@ def read_launch(run: RunDirectory) -> Launch:
 
 
 def start(run: RunDirectory, how: Launch) -> subprocess.Popen[bytes]:
-    """Start the supervisor of a run, which belongs to no terminal. Returns its process.
+    """Start the supervisor of a run, which belongs to no terminal, and hand it the run's lock. Returns its process.
 
     Raises RunError where the run has one already.
     """
-    if (status := run_status(run)).alive:
-        raise RunError(f"{run.path}: is {status.state} already")
-    attempt = read_launch(run).attempt + 1 if run.launch.exists() else 1
-    how = how._replace(attempt=attempt)
-    write_object(run.launch, {**how._asdict(), "machines": how.machines._asdict()})
-    clear(run)
-    run.logs.mkdir(exist_ok=True)
-    with (run.logs / "supervisor.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "core.runs.supervisor", str(run.path)],
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=child_environment(),
-        )
+    lock = hold(run)
+    try:
+        if lock is None or run_status(run).alive:
+            raise RunError(f"{run.path}: is {run_status(run).state} already")
+        attempt = read_launch(run).attempt + 1 if run.launch.exists() else 1
+        how = how._replace(attempt=attempt)
+        clear(run)
+        run.logs.mkdir(exist_ok=True)
+        write_object(run.launch, {**how._asdict(), "machines": how.machines._asdict()})
+        with (run.logs / "supervisor.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "core.runs.supervisor", str(run.path), str(lock)],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=child_environment(),
+                pass_fds=[lock],
+            )
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def child_environment() -> dict[str, str]:

@@ -78,15 +78,19 @@ class Leases:
     def take(self, wanted: Wanted, details: dict[str, Any], *, key: str | None = None) -> tuple[list[str], list[Busy]]:
         """Own the devices wanted, all or none. Returns them, or else none and what was in the way.
 
-        `key` is that of this process's own ticket: those before it come first, and without one all that wait.
+        `key` is that of this process's own ticket. What those before it want is left to them, and without one what
+        anybody waits for.
         """
         with self._locked(fcntl.LOCK_EX):
-            for ticket in self._before(key):
-                if shared := [device for device in wanted.among if device in ticket.wanted.among]:
-                    return [], [Busy(device, ticket.details, waiting=True) for device in shared]
+            before = reversed([*self._before(key)])
+            first = {device: ticket for ticket in before for device in ticket.wanted.among}
+            free = [device for device in wanted.among if device not in first]
+            if len(free) < wanted.number:
+                shared = [device for device in wanted.among if device in first]
+                return [], [Busy(device, first[device].details, waiting=True) for device in shared]
             taken: dict[str, int] = {}
             busy = []
-            for device in wanted.among:
+            for device in free:
                 descriptor = self._own(device) if len(taken) < wanted.number else None
                 if descriptor is not None:
                     taken[device] = descriptor

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from core.runs.directory import RunDirectory, RunError, read_object
 from core.runs.heartbeat import Stall, heartbeats, stalls
+from core.runs.lock import is_held
 from core.runs.processes import is_alive
 
 AFTER_CHECKPOINT = "stopped on request, after a checkpoint"
@@ -42,7 +43,8 @@ def run_status(run: RunDirectory, now: float | None = None) -> Status:
     if launch is None:
         return Status("lost", False, "it was never started by a supervisor")
     if supervisor is None or supervisor.get("attempt") != launch.get("attempt"):
-        if now - run.launch.stat().st_mtime < _BEGINS_WITHIN_S:
+        held = is_held(run)
+        if held or (held is None and now - run.launch.stat().st_mtime < _BEGINS_WITHIN_S):
             return Status("starting", True)
         return Status("lost", False, "its supervisor did not begin; logs/supervisor.log may say why")
     if ended is not None and ended.get("attempt") == supervisor.get("attempt"):

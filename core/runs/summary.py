@@ -43,6 +43,7 @@ def summary(run: RunDirectory, status: Status | None = None, now: float | None =
         "eta_s": step.get("eta_s") if status.state == "running" else None,
         "devices": (status.supervisor or {}).get("devices") or None,
         "config": facts.get("config"),
+        "parent": facts.get("parent"),
         "stalls": [str(stall) for stall in status.stalls],
     }
 

@@ -1,4 +1,6 @@
-"""The supervisor of a run: `python -m core.runs.supervisor RUN_DIR`, in a session of its own.
+"""The supervisor of a run: `python -m core.runs.supervisor RUN_DIR LOCK`, in a session of its own.
+
+LOCK is the descriptor of the run's lock, which `core.runs.launch.start` hands over.
 
 It waits for the run's devices, starts torchrun, passes requests to stop on, starts ranks that died again if the run
 asks for it, and in the end writes exit.json: how it ended is proved by whoever saw it. Before that it has killed and
@@ -10,7 +12,6 @@ Small on purpose (neither pydantic nor click nor torch): a queued run is this pr
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import pwd
@@ -37,6 +38,7 @@ from core.runs.torchrun import PARENT
 
 _LOOK_EVERY_S = 0.5
 _TELL_TRIES, _TELL_EVERY_S = 120, 5.0
+_SHUTDOWN_S = 20.0
 _CODES = {"finished": 0, "failed": 1, "stopped": 3}
 
 
@@ -96,7 +98,7 @@ class Supervisor:
                 return outcome, reason
             self._facts["restarts"] = restarts + 1
             self._event("restarted", number=restarts + 1, of=how.max_restarts, reason=reason)
-            how = how._replace(resume=any(self.run.checkpoints.glob("step_*/manifest.json")))
+            how = how._replace(resume=True)  # from the last complete checkpoint, or anew where there is none
 
     def _take_devices(self, leases: Leases) -> tuple[str, str] | None:
         """Own the devices, waiting for them where the run may; the outcome where it comes to nothing."""
@@ -126,15 +128,17 @@ class Supervisor:
         tail, before = RecordTail(self.run.events), log_sizes(self.run)
         process = self._start(how)
         killed: str | None = None
-        deadline: float | None = None
+        grace: float | None = None
+        deadline = float("inf")
         told = False
         while process.poll() is None:
             self._wait()
             if (request := self._stop_asked()) is None:
                 continue
-            if deadline is None:
-                asked = request.get("grace_s")
-                deadline = time.monotonic() + (asked if isinstance(asked, int | float) else how.grace_s)
+            asked = request.get("grace_s")
+            asked = asked if isinstance(asked, int | float) else grace or how.grace_s
+            if asked != grace:  # the first request, or one that leaves less time, or more
+                grace, deadline = asked, time.monotonic() + asked
                 self._note("stopping")
             told = told or self._ask_ranks(process.pid)
             if request.get("now") or time.monotonic() >= deadline:
@@ -164,7 +168,8 @@ class Supervisor:
             DEVICES: ",".join(devices),
             "DAISY_LEASES": str(lease_folder()),
             "CUDA_VISIBLE_DEVICES": "" if devices == [CPU] else ",".join(devices),
-            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(how.grace_s)),
+            # The others' time to end in once a rank has died: without it they can only wait in a collective.
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(min(how.grace_s, _SHUTDOWN_S))),
             "PYTHONUNBUFFERED": "1",
         }
         for path in self.run.path.glob("heartbeat-*.json"):
@@ -177,6 +182,9 @@ class Supervisor:
                 stderr=log,
                 env=environment,
             )
+        with (self.run.logs / "supervisor.log").open("ab") as log:
+            command = [sys.executable, "-m", "core.runs.peaks", str(self.run.path)]
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         self._facts["torchrun"] = process.pid
         self._note("running")
         return process
@@ -252,13 +260,8 @@ def user_name() -> str:
 
 def main() -> int:
     """Supervise the run that the command line names; returns the exit code."""
-    run = RunDirectory(Path(sys.argv[1]))
-    own = os.open(run.path, os.O_RDONLY)
-    try:
-        fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)  # for as long as this process lives
-    except BlockingIOError:
-        sys.stderr.write(f"{run.path}: has a supervisor already\n")
-        return 1
+    run, lock = RunDirectory(Path(sys.argv[1])), int(sys.argv[2])
+    os.set_inheritable(lock, False)  # it is held for as long as this process lives, and by nobody else
     become_subreaper()
     return Supervisor(run, read_launch(run)).supervise()
 

@@ -290,7 +290,7 @@ class Trainer:
                 for change in self._changes:
                     if change.step == state.step:  # set before the run went on from an earlier step
                         self._change(stepper, meter)
-                if self._asked_to_stop(stepper, meter):
+                if self._asked_to_stop(stepper, meter) and state.tokens < self.config.target_tokens:
                     return "stopped"
         return "finished"
 

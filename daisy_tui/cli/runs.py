@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import shutil
 import signal
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,11 +26,13 @@ from core.runs.follow import RecordTail
 from core.runs.heartbeat import heartbeats
 from core.runs.leases import Leases, Ticket, lease_folder
 from core.runs.lines import event_line
+from core.runs.peaks import FIGURES, read_peaks
 from core.runs.status import run_status
 from core.runs.summary import all_runs, summaries, summary
 from core.text import count, duration, plural, size
 from daisy_tui.cli.checkpoints import RUNS
 from daisy_tui.cli.text import echo, table
+from daisy_tui.exporting import write_archive, write_csv
 from daisy_tui.pruning import folder_bytes, pruning
 
 _LOOK_EVERY_S = 0.3
@@ -97,9 +97,10 @@ def show(run: str, stacks: bool, as_json: bool) -> None:
         "path": str(directory.path),
         "supervisor": status.supervisor,
         "heartbeats": heartbeats(directory),
+        "peaks": read_peaks(directory),
         "checkpoints": [path.name for path in checkpoints],
         "checkpoint_bytes": sum(folder_bytes(path) for path in checkpoints),
-        "parent": directory.facts().get("parent"),
+        "parent": facts["parent"],
         "events": records[-20:],
     }
     if as_json:
@@ -115,6 +116,7 @@ def show(run: str, stacks: bool, as_json: bool) -> None:
         ("ETA", _shown(facts["eta_s"], duration)),
         ("config", str(facts["config"])),
         ("devices", ", ".join(facts["devices"] or ["-"])),
+        ("peaks", _peaks(more["peaks"])),
         ("restarts", str((status.supervisor or {}).get("restarts", 0))),
         ("checkpoints", f"{len(checkpoints)}, {size(more['checkpoint_bytes'])}, the last {checkpoints[-1].name}")
         if checkpoints
@@ -139,7 +141,7 @@ def logs(run: str, follow: bool, rank: int, grep: str | None, as_json: bool) -> 
     """What a rank of a run has printed."""
     directory = find_run(RUNS, run)
     path = directory.logs / f"rank{rank}.log"
-    if not path.exists() and not follow:
+    if not path.exists() and not (follow and run_status(directory).alive):
         there = ", ".join(sorted(p.name for p in directory.logs.glob("*.log"))) or "none yet"
         raise RunError(f"{path}: there is no such log; there are: {there}")
     try:
@@ -285,11 +287,11 @@ def export(run: str, out: Path, checkpoints: str, as_json: bool) -> None:
         raise RunError(f"{out}: exists already; name another")
     try:
         if out.suffix == ".csv":
-            _write_csv(directory, out)
+            write_csv(directory, out)
         elif out.suffix == ".jsonl":
             out.write_text("".join(json.dumps(record) + "\n" for record in read_records(directory.metrics)))
         elif out.name.endswith(".tar.gz"):
-            _write_archive(directory, out, checkpoints)
+            write_archive(directory, out, checkpoints)
         else:
             raise click.UsageError(f"--out {out}: its name says what it becomes: .csv, .jsonl or .tar.gz")
     except OSError as error:
@@ -359,6 +361,11 @@ def _living(name: str) -> RunDirectory:
 
 def _ask(run: RunDirectory, what: str, values: dict[str, str], as_json: bool) -> None:
     """Ask rank 0 and wait for its answer."""
+    if run_status(run).state == "queued":
+        raise RunError(
+            f"{run.path}: is queued, and {what} is for a run that trains; cancel it with "
+            f"`daisy runs queue --cancel {run.path.name}` and start it as it shall be"
+        )
     events = RecordTail(run.events)
     request = control.ask(run, what, values)
     alive = True
@@ -398,6 +405,14 @@ def _next(run: RunDirectory, facts: dict[str, Any]) -> str:
     return f"daisy train --resume {name}"
 
 
+def _peaks(peaks: dict[str, dict[str, Any]]) -> str:
+    host, gpu, used = (peaks.get(name, {}).get("value") for name in FIGURES)
+    shown = [f"{size(host)} of host memory"] if host is not None else []
+    shown += [f"{size(gpu)} on one GPU"] if gpu is not None else []
+    shown += [f"GPU utilisation {used:.0%}"] if used is not None else []
+    return ", ".join(shown) or "-"
+
+
 def _new_text(path: Path, offset: int, *, whole_lines: bool) -> tuple[str, int]:
     try:
         with path.open("rb") as file:
@@ -408,43 +423,6 @@ def _new_text(path: Path, offset: int, *, whole_lines: bool) -> tuple[str, int]:
     if whole_lines:
         data = data[: data.rfind(b"\n") + 1]
     return data.decode(errors="replace"), offset + len(data)
-
-
-def _write_csv(run: RunDirectory, out: Path) -> None:
-    """Every record as a row; what is nested gets names with dots."""
-    rows = [dict(_flat(record)) for record in read_records(run.metrics)]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _flat(record: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in record.items():
-        found += _flat(value, f"{before}{key}.") if isinstance(value, dict) else [(before + key, value)]
-    return found
-
-
-def _write_archive(run: RunDirectory, out: Path, which: str) -> None:
-    """The run's folder with the checkpoints named; links stay links."""
-    kept = {path.name for path in complete_checkpoints(run.checkpoints)} if which == "all" else set()
-    if which in ("latest", "best"):
-        link = run.checkpoints / which
-        if not link.exists():
-            raise RunError(f"{link}: this run has none")
-        kept = {link.resolve().name}
-
-    def chosen(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        parts = Path(info.name).parts
-        inside = parts[2] if len(parts) > 2 and parts[1] == "checkpoints" else None
-        if inside is None or inside in kept or (info.issym() and info.linkname in kept):
-            return info
-        return None
-
-    with tarfile.open(out, "w:gz") as archive:
-        archive.add(run.path, run.path.name, filter=chosen)
 
 
 def _shown(value: Any, how: Callable[[Any], str]) -> str:

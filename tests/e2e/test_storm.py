@@ -10,25 +10,22 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
+from support import processes, run_daisy, run_named, start_daisy, until, weights
 
 from core.checkpoint.format import complete_checkpoints
 from core.runs import control
-from core.runs.directory import RunDirectory, find_run, read_object
+from core.runs.directory import read_object
 from core.runs.follow import RecordTail
 from core.runs.heartbeat import heartbeats
 from core.runs.leases import Leases, Wanted
 from core.runs.status import AFTER_CHECKPOINT, run_status
 
-ROOT = Path(__file__).parents[2]
 KILLED = "its supervisor was killed, or its machine went down"
 # The order in which the processes of a run come up: nobody is killed before there is somebody.
 MOMENTS = ("supervisor", "torchrun", "ranks", "steps")
@@ -45,43 +42,8 @@ def folder(training_folder: Callable[..., Path]) -> Iterator[Path]:
         val_shards="shards/x_val_*.bin", batch_tokens=128, log_every_steps=1, checkpoint_per_n_tokens=1280
     )
     yield made
-    for process in _processes(made):
+    for process in processes(made):
         process.kill()
-
-
-def _processes(folder: Path, what: str = "") -> list[psutil.Process]:
-    """The processes that work in this folder, but this one."""
-    found = psutil.process_iter(["cmdline", "cwd"])
-    here = (process for process in found if process.info["cwd"] == str(folder) and process.pid != os.getpid())
-    return [process for process in here if what in " ".join(process.info["cmdline"])]
-
-
-def _daisy(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "daisy_tui", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, env=environment)
-
-
-def _finish(folder: Path, *arguments: str) -> str:
-    process = _daisy(folder, *arguments)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    return out
-
-
-def _until(holds: Callable[[], object]) -> None:
-    """Look until something holds, for five minutes at most."""
-    between = threading.Event()
-    assert any(holds() or between.wait(0.05) for _ in range(6000))
-
-
-def _run(name: str) -> RunDirectory:
-    return find_run(Path("runs"), name)
-
-
-def _weights(name: str) -> bytes:
-    return (_run(name).checkpoints / "latest/model.safetensors").read_bytes()
 
 
 class Storm:
@@ -125,11 +87,11 @@ class Storm:
         self._start("runs", "resume", "cut")
 
     def _start(self, *command: str) -> None:
-        self._terminal = _daisy(self._folder, *command)
+        self._terminal = start_daisy(self._folder, *command)
         self._attempt += 1
-        _until(lambda: [*Path("runs").glob("*-cut/launch.json")])
-        self._run = _run("cut")
-        _until(lambda: read_object(self._run.launch)["attempt"] == self._attempt)
+        until(lambda: [*Path("runs").glob("*-cut/launch.json")])
+        self._run = run_named("cut")
+        until(lambda: read_object(self._run.launch)["attempt"] == self._attempt)
 
     def _supervisor(self, fact: str) -> int | None:
         found = read_object(self._run.supervisor) if self._run.supervisor.exists() else {}
@@ -142,9 +104,9 @@ class Storm:
 
     def _wait_for(self, moment: str) -> None:
         if moment in FACTS:
-            _until(lambda: self._supervisor(FACTS[moment]))
+            until(lambda: self._supervisor(FACTS[moment]))
         else:
-            _until(lambda: self._supervisor("torchrun") and len(heartbeats(self._run)) == self._ranks)
+            until(lambda: self._supervisor("torchrun") and len(heartbeats(self._run)) == self._ranks)
         if moment == "steps":
             self._wait_for_steps(self._chance.randint(1, 20))
 
@@ -156,15 +118,15 @@ class Storm:
             seen += len(news.new())
             return seen >= number
 
-        _until(enough)
+        until(enough)
 
     def _ended(self, state: str, reason: str, code: int) -> None:
         """The attempt is over, and that is said in the right words; nobody of it is left, and the device is free."""
-        if state == "lost":
-            _until(lambda: not _processes(self._folder, "core."))
+        until(lambda: not run_status(self._run).alive)
+        if state == "lost":  # whoever is killed at the same time takes no longer than the kernel does
+            until(lambda: not processes(self._folder, "core."))
         else:
-            _until(lambda: not run_status(self._run).alive)
-            assert _processes(self._folder, "core.training.main") == [], "it says that it is over, and is not"
+            assert processes(self._folder, "core.training.main") == [], "it says that it is over, and is not"
         status = run_status(self._run)
         assert (status.state, status.alive) == (state, False)
         assert reason in str(status.reason)
@@ -173,18 +135,18 @@ class Storm:
         _, err = self._terminal.communicate()
         assert self._terminal.returncode == code, err
         assert "Traceback" not in err
-        _until(lambda: not _processes(self._folder))
+        until(lambda: not processes(self._folder))
         leases = Leases(Path(os.environ["DAISY_LEASES"]))
-        assert leases.owners() == {}
-        assert leases.take(Wanted(("cpu",), 1), {})[0] == ["cpu"]
+        until(lambda: not leases.owners())  # the kernel frees a lock a moment after nothing is seen of a process
+        until(lambda: leases.take(Wanted(("cpu",), 1), {})[0] == ["cpu"])
         leases.release()
 
 
 def test_a_run_that_is_killed_again_and_again_becomes_what_it_would_have_been(folder: Path) -> None:
     target = "target_tokens=51_200"
-    assert "step 400  100%" in _finish(folder, "train", "tiny.yml", "-r", "whole", target)
+    assert "step 400  100%" in run_daisy(folder, "train", "tiny.yml", "-r", "whole", target)[0]
     chance = random.Random(20260101)
-    victims = [*VICTIMS, *VICTIMS]
+    victims = [*VICTIMS] * 4
     chance.shuffle(victims)
     storm = Storm(folder, 1, chance, target)
     for number, victim in enumerate(victims):
@@ -192,19 +154,19 @@ def test_a_run_that_is_killed_again_and_again_becomes_what_it_would_have_been(fo
             storm.resume()
         first = {"torchrun": 1, "rank": 2}.get(victim, 0)
         storm.strike(victim, chance.choice((*MOMENTS[first:], "steps")))
-    assert "step 400  100%" in _finish(folder, "runs", "resume", "cut")
-    assert run_status(_run("cut")).state == "finished"
-    assert _weights("cut") == _weights("whole")
-    latest = (_run("cut").checkpoints / "latest").resolve()
-    assert latest in [path.resolve() for path in complete_checkpoints(_run("cut").checkpoints)]
+    assert "step 400  100%" in run_daisy(folder, "runs", "resume", "cut")[0]
+    assert run_status(run_named("cut")).state == "finished"
+    assert weights("cut") == weights("whole")
+    latest = (run_named("cut").checkpoints / "latest").resolve()
+    assert latest in [path.resolve() for path in complete_checkpoints(run_named("cut").checkpoints)]
 
 
 def test_two_ranks_are_killed_one_by_one_and_become_what_they_would_have_been(folder: Path) -> None:
     target = "target_tokens=12_800"
-    assert "step 100  100%" in _finish(folder, "train", "tiny.yml", "-n", "2", "-r", "whole", target)
+    assert "step 100  100%" in run_daisy(folder, "train", "tiny.yml", "-n", "2", "-r", "whole", target)[0]
     storm = Storm(folder, 2, random.Random(20260101), target)
     storm.strike("rank", "steps")
     storm.resume()
     storm.strike("supervisor", "ranks")
-    assert "step 100  100%" in _finish(folder, "runs", "resume", "cut")
-    assert _weights("cut") == _weights("whole")
+    assert "step 100  100%" in run_daisy(folder, "runs", "resume", "cut")[0]
+    assert weights("cut") == weights("whole")

@@ -8,19 +8,17 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from support import processes, start_daisy
 
 from core.data.documents import TextSource
 from core.data.prepare import PrepareOptions, prepare
 from core.data.tokenizers import ByteTokenizer
 from core.runs.directory import read_records
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -28,15 +26,8 @@ def folder(training_folder: Callable[..., Path]) -> Path:
     return training_folder(val_shards="shards/x_val_*.bin", batch_tokens=128, target_tokens=2560, log_every_steps=1)
 
 
-def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "daisy_tui", "train", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, env=environment)
-
-
 def _run(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    process = _start(folder, *arguments)
+    process = start_daisy(folder, "train", *arguments)
     out, err = process.communicate()
     return process.returncode, out, err
 
@@ -51,12 +42,7 @@ def _until(process: subprocess.Popen[str], beginning: str) -> Iterator[str]:
 
 def _ranks(folder: Path) -> list[psutil.Process]:
     """Processes that train in this folder, torchrun included."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if process.info["cwd"] == str(folder) and "core.training.main" in command:
-            found.append(process)
-    return found
+    return processes(folder, "core.training.main")
 
 
 LONG = "target_tokens=76_800"  # long enough for a signal to arrive in time
@@ -68,7 +54,7 @@ def test_a_run_finishes_stops_on_request_and_goes_on(folder: Path) -> None:
     assert "step 600  100%" in out
     assert "finished: runs/" in out
 
-    stopped = _start(folder, "tiny.yml", "-r", "cut", LONG)
+    stopped = start_daisy(folder, "train", "tiny.yml", "-r", "cut", LONG)
     lines = list(_until(stopped, "step 3 "))
     assert lines[-1].startswith("step 3 ")
     stopped.send_signal(signal.SIGTERM)
@@ -90,7 +76,7 @@ def test_a_run_finishes_stops_on_request_and_goes_on(folder: Path) -> None:
 
 
 def test_two_ranks_and_a_second_signal_that_kills(folder: Path) -> None:
-    process = _start(folder, "tiny.yml", "-n", "2", "target_tokens=3B", "-r", "long")
+    process = start_daisy(folder, "train", "tiny.yml", "-n", "2", "target_tokens=3B", "-r", "long")
     assert list(_until(process, "step 2 "))[-1].startswith("step 2 ")
     for rank in _ranks(folder):
         rank.suspend()  # a rank that hangs answers no request
@@ -151,10 +137,9 @@ def test_a_trained_run_says_something_and_the_same_with_the_same_seed(folder: Pa
     assert _run(folder, "tiny.yml")[0] == 0
 
     def sample(*arguments: str) -> tuple[int, str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "daisy_tui", "sample", *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
-        return done.returncode, done.stdout or done.stderr
+        process = start_daisy(folder, "sample", *arguments)
+        out, err = process.communicate()
+        return process.returncode, out or err
 
     code, text = sample("latest", "--prompt", "the quick", "--max_tokens", "30", "--seed", "5")
     assert code == 0
@@ -213,7 +198,7 @@ def test_two_machines_are_one_run(folder: Path, monkeypatch: pytest.MonkeyPatch)
     meet = ("--nnodes", "2", "--rdzv-endpoint", f"127.0.0.1:{port}")
     here = os.environ["DAISY_LEASES"]
     monkeypatch.setenv("DAISY_LEASES", f"{here}/other")  # another machine, with devices of its own
-    other = _start(folder, "tiny.yml", "-r", "both", *meet, "--node-rank", "1")
+    other = start_daisy(folder, "train", "tiny.yml", "-r", "both", *meet, "--node-rank", "1")
     monkeypatch.setenv("DAISY_LEASES", here)
     code, out, err = _run(folder, "tiny.yml", "-r", "both", *meet)
     assert code == 0, err

@@ -81,6 +81,26 @@ def test_a_heart_writes_what_its_rank_does_and_since_when(tmp_path: Path) -> Non
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_that_a_rank_has_left_its_start_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    more = threading.Condition()
+
+    def write(path: Path, values: dict[str, Any]) -> None:
+        with more:
+            written.append(values["phase"])
+            more.notify()
+
+    monkeypatch.setattr("core.runs.heartbeat.write_object", write)
+    monkeypatch.setattr("core.runs.heartbeat.EVERY_S", 1000.0)
+    heart = Heartbeat(RunDirectory(tmp_path), 0)
+    with more:
+        assert more.wait_for(lambda: written == ["start"], 30)
+    heart.progress("step", 1)
+    with more:
+        assert more.wait_for(lambda: written == ["start", "step"], 30)
+    heart.end()
+
+
 def test_a_heart_that_cannot_write_still_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = threading.Event()
 

@@ -107,6 +107,18 @@ def test_who_waits_longest_is_next_and_only_for_the_devices_that_it_wants(tmp_pa
     assert [ticket.key for ticket in second.tickets()] == ["second"]
 
 
+def test_what_nobody_waits_for_can_be_had_by_who_takes_any(tmp_path: Path) -> None:
+    owner, first, second = (Leases(tmp_path) for _ in range(3))
+    owner.take(Wanted(("0",), 1), {"run": "owner"})
+    first.wait("first", Wanted(("0", "1"), 2), {"run": "first"})
+    every = ("0", "1", "2", "3")
+    waiting = [Busy(device, {"run": "first"}, waiting=True) for device in ("0", "1")]
+    assert second.take(Wanted(every, 3), {}) == ([], waiting), "or the first would wait for ever"
+    assert second.take(Wanted(every, 2), {"run": "second"}) == (["2", "3"], [])
+    owner.release()
+    assert first.take(Wanted(("0", "1"), 2), {}, key="first") == (["0", "1"], [])
+
+
 def test_a_place_whose_holder_is_gone_keeps_nobody_waiting(tmp_path: Path, other) -> None:  # type: ignore[no-untyped-def]
     process = other("wait:cpu")
     leases = Leases(tmp_path)

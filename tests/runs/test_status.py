@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from core.runs.directory import RunDirectory, write_object
+from core.runs.lock import hold
 from core.runs.processes import identity
 from core.runs.status import run_status
 
@@ -60,11 +61,26 @@ def test_a_directory_that_nothing_was_started_for_is_lost(tmp_path: Path) -> Non
     assert (status.state, status.alive, status.reason) == ("lost", False, "it was never started by a supervisor")
 
 
-def test_a_run_starts_until_its_supervisor_had_time_enough_to_begin(run: RunDirectory) -> None:
+def test_a_run_starts_while_somebody_holds_its_lock(run: RunDirectory) -> None:
+    lock = hold(run)
+    assert lock is not None
+    assert run_status(run, _now(run) + 1000)[:2] == ("starting", True)
+    os.close(lock)
+    status = run_status(run, _now(run))
+    assert (status.state, status.alive) == ("lost", False)
+    assert "logs/supervisor.log" in str(status.reason)
+
+
+def test_where_there_are_no_locks_a_supervisor_has_some_time_to_begin(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    assert hold(run) is not None
     assert run_status(run, _now(run) + 19)[:2] == ("starting", True)
-    late = run_status(run, _now(run) + 21)
-    assert (late.state, late.alive) == ("lost", False)
-    assert "logs/supervisor.log" in str(late.reason)
+    assert run_status(run, _now(run) + 21)[:2] == ("lost", False)
 
 
 def test_a_queued_run_that_nobody_waits_for_any_more_is_queued_and_not_alive(
@@ -134,7 +150,7 @@ def test_the_outcome_of_an_earlier_attempt_does_not_count(run: RunDirectory, dea
     _end(run, "failed")
     assert run_status(run).state == "failed"
     write_object(run.launch, {"attempt": 2})
-    assert run_status(run, _now(run))[:2] == ("starting", True)
+    assert run_status(run, _now(run))[:2] == ("lost", False)
     _watch(run, "running", attempt=2)
     _beat(run, "step")
     assert run_status(run)[:2] == ("running", True)

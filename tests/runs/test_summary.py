@@ -66,6 +66,7 @@ def test_a_summary_has_the_last_log_point_and_the_mean_of_the_last_evaluation(tm
         "eta_s": 9.0,
         "devices": ["cpu"],
         "config": "configs/a.yml",
+        "parent": None,
         "stalls": [],
     }
 

@@ -7,22 +7,22 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from support import ROOT, until
 
 from core.runs import control
 from core.runs.directory import RunDirectory, RunError, read_object, read_records, write_object
 from core.runs.launch import Launch, start
 from core.runs.leases import Leases, Wanted
+from core.runs.peaks import read_peaks
 from core.runs.processes import is_alive
 from core.runs.status import AFTER_CHECKPOINT, run_status
 
-ROOT = Path(__file__).parents[2]
 CPU = Wanted(("cpu",), 1)
 OTHER = {"run": "runs/other", "pid": 4242, "user": "somebody"}
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel kills and inherits orphans on Linux only")
@@ -94,12 +94,6 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
         process.wait()
 
 
-def _until(holds: Callable[[], object]) -> None:
-    """Look until something holds, for a minute at most."""
-    between = threading.Event()
-    assert any(holds() or between.wait(0.02) for _ in range(3000))
-
-
 def _state(run: RunDirectory, state: str) -> Callable[[], bool]:
     return lambda: run_status(run).state == state
 
@@ -119,9 +113,11 @@ def _ended(run: RunDirectory, process: subprocess.Popen[bytes]) -> dict[str, Any
 
 
 def _left(run: RunDirectory) -> list[int]:
-    """The processes of a run that live, torchrun included."""
+    """The processes of a run that live, torchrun included, and whoever was started with its name."""
     found = read_records(run.path / "processes.jsonl")
-    return [record["pid"] for record in found if is_alive(record["pid"], record["identity"])]
+    own = {record["pid"] for record in found if is_alive(record["pid"], record["identity"])}
+    named = (p.info for p in psutil.process_iter(["pid", "cmdline"]))
+    return sorted(own | {info["pid"] for info in named if str(run.path) in (info["cmdline"] or [])})
 
 
 def _is_free() -> bool:
@@ -170,11 +166,11 @@ def test_nothing_is_left_of_a_run_not_even_what_has_a_session_of_its_own(begin: 
 @LINUX
 def test_a_supervisor_that_is_killed_takes_its_run_with_it_and_the_run_is_lost(begin: Begin) -> None:
     run, process = begin(HANGS)
-    _until(_state(run, "running"))
-    assert len(_left(run)) == 2
+    until(_state(run, "running"))
+    assert len(_left(run)) == 4, "the supervisor, torchrun, a rank, and who keeps the peaks"
     process.kill()
     process.wait()
-    _until(lambda: not _left(run))
+    until(lambda: not _left(run))
     assert _is_free()
     assert run_status(run).state == "lost"
     assert not run.exit.exists()
@@ -207,9 +203,19 @@ def test_ranks_are_told_their_devices_and_nothing_of_a_start_before(
     assert (on_cpu["OMP_NUM_THREADS"], on_gpus["OMP_NUM_THREADS"]) == (str(cores), str(max(1, cores // 2)))
 
 
+def test_what_a_run_takes_of_the_machine_at_most_is_kept(begin: Begin) -> None:
+    run, supervisor = begin(STOPS)
+    until(lambda: read_peaks(run))
+    control.ask_stop(run)
+    _ended(run, supervisor)
+    peak = read_peaks(run)["host_memory"]
+    assert peak["value"] > 4e6, "of an interpreter at least"
+    assert peak["time"] >= read_object(run.supervisor)["started"]
+
+
 def test_a_stop_reaches_the_ranks_and_ends_with_their_checkpoint(begin: Begin) -> None:
     run, process = begin(STOPS)
-    _until(_state(run, "running"))
+    until(_state(run, "running"))
     control.ask_stop(run)
     ended = _ended(run, process)
     assert (ended["outcome"], ended["code"], ended["reason"]) == ("stopped", 3, AFTER_CHECKPOINT)
@@ -217,7 +223,7 @@ def test_a_stop_reaches_the_ranks_and_ends_with_their_checkpoint(begin: Begin) -
 
 def test_a_stop_before_a_rank_could_hear_it_is_a_stop_and_not_a_failure(begin: Begin) -> None:
     run, process = begin(TRAINS.format(rank=RANK + "ready('start'); signal.pause()"), max_restarts=3)
-    _until((run.path / "heartbeat-0.json").exists)
+    until((run.path / "heartbeat-0.json").exists)
     assert run_status(run).state == "starting"
     control.ask_stop(run)
     ended = _ended(run, process)
@@ -227,9 +233,9 @@ def test_a_stop_before_a_rank_could_hear_it_is_a_stop_and_not_a_failure(begin: B
 
 def test_a_stop_that_is_repeated_kills_at_once(begin: Begin) -> None:
     run, process = begin(HANGS)
-    _until(_state(run, "running"))
+    until(_state(run, "running"))
     control.ask_stop(run)
-    _until(_state(run, "stopping"))
+    until(_state(run, "stopping"))
     control.ask_stop(run, now=True)
     ended = _ended(run, process)
     assert (ended["outcome"], ended["code"]) == ("stopped", 3)
@@ -241,17 +247,26 @@ def test_ranks_that_do_not_stop_are_killed_after_the_grace_time(
     begin: Begin, started_with: float, asked_with: float | None
 ) -> None:
     run, process = begin(HANGS, grace_s=started_with)
-    _until(_state(run, "running"))
+    until(_state(run, "running"))
     control.ask_stop(run, grace_s=asked_with)
     ended = _ended(run, process)
     assert (ended["outcome"], ended["code"]) == ("stopped", 3)
     assert ended["reason"].startswith("killed after its grace time")
 
 
+def test_a_later_stop_may_leave_less_time(begin: Begin) -> None:
+    run, supervisor = begin(HANGS, grace_s=600.0)
+    until(_state(run, "running"))
+    control.ask_stop(run)
+    until(_state(run, "stopping"))
+    control.ask_stop(run, grace_s=1.0)
+    assert _ended(run, supervisor)["reason"] == "killed after its grace time"
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"grace_s": "soon"}', '{"grace_s": null}'])
 def test_a_stop_counts_however_it_was_written(begin: Begin, content: str) -> None:
     run, process = begin(STOPS)
-    _until(_state(run, "running"))
+    until(_state(run, "running"))
     run.control.mkdir()
     (run.control / "stop.json").write_text(content)
     assert _ended(run, process)["reason"] == AFTER_CHECKPOINT
@@ -259,14 +274,14 @@ def test_a_stop_counts_however_it_was_written(begin: Begin, content: str) -> Non
 
 def test_a_signal_to_the_supervisor_is_a_stop_and_the_second_one_kills(begin: Begin) -> None:
     run, process = begin(STOPS)
-    _until(_state(run, "running"))
+    until(_state(run, "running"))
     process.send_signal(signal.SIGHUP)  # as when a terminal is closed: it belongs to none
     process.send_signal(signal.SIGTERM)
     assert _ended(run, process)["reason"] == AFTER_CHECKPOINT
     run, process = begin(HANGS)
-    _until(_state(run, "running"))
+    until(_state(run, "running"))
     process.send_signal(signal.SIGINT)
-    _until(_state(run, "stopping"))
+    until(_state(run, "stopping"))
     process.send_signal(signal.SIGTERM)
     assert _ended(run, process)["reason"].startswith("killed at once, as asked")
 
@@ -283,7 +298,7 @@ def test_a_busy_device_is_refused_and_its_owner_named(begin: Begin, owner: Lease
 
 def test_a_queued_run_waits_and_begins_when_its_device_is_free(begin: Begin, owner: Leases) -> None:
     run, process = begin(FINISHES, queue=True)
-    _until(_state(run, "queued"))
+    until(_state(run, "queued"))
     (ticket,) = owner.tickets()
     assert ticket.waiting
     assert ticket.details["run"] == str(run.path)
@@ -296,7 +311,7 @@ def test_a_queued_run_waits_and_begins_when_its_device_is_free(begin: Begin, own
 
 def test_a_queued_run_can_be_cancelled(begin: Begin, owner: Leases) -> None:
     run, process = begin(FINISHES, queue=True)
-    _until(_state(run, "queued"))
+    until(_state(run, "queued"))
     control.ask_stop(run)
     assert process.wait(60) == 3
     ended = read_object(run.exit)
@@ -307,12 +322,12 @@ def test_a_queued_run_can_be_cancelled(begin: Begin, owner: Leases) -> None:
 
 def test_a_queued_run_whose_supervisor_was_killed_can_take_a_new_place(begin: Begin, owner: Leases) -> None:
     run, process = begin(FINISHES, queue=True)
-    _until(_state(run, "queued"))
+    until(_state(run, "queued"))
     process.kill()
     process.wait()
     assert run_status(run)[:2] == ("queued", False)
     run, process = begin(FINISHES, queue=True)
-    _until(lambda: run_status(run)[:2] == ("queued", True) and any(ticket.waiting for ticket in owner.tickets()))
+    until(lambda: run_status(run)[:2] == ("queued", True) and any(ticket.waiting for ticket in owner.tickets()))
     assert len(owner.tickets()) == 1, "a run has one place"
     owner.release()
     assert _ended(run, process)["outcome"] == "finished"
@@ -321,17 +336,15 @@ def test_a_queued_run_whose_supervisor_was_killed_can_take_a_new_place(begin: Be
 
 def test_ranks_that_died_are_started_again_and_it_is_told(begin: Begin) -> None:
     fails_twice = (
-        "if number == 2: p = run.checkpoints / 'step_000000004'; p.mkdir(parents=True); (p / 'manifest.json').touch()\n"
-        f"if number == 3: {FINISHES}\n"
-        "else: note('failed', message=f'number {number}', explained=False); sys.exit(1)"
+        f"if number == 3: {FINISHES}\nelse: note('failed', message=f'number {{number}}', explained=False); sys.exit(1)"
     )
     run, process = begin(fails_twice, max_restarts=2)
     ended = _ended(run, process)
     assert (ended["outcome"], ended["restarts"]) == ("finished", 2)
     restarts = [(event["number"], event["of"], event["reason"]) for event in _events(run, "restarted")]
     assert restarts == [(1, 2, "number 1"), (2, 2, "number 2")]
-    assert len(_tries(run)) == 3
-    assert _tries(run)[2]["arguments"][-1] == "--resume", "there is a checkpoint to go on from now"
+    resumed = ["--resume" in attempt["arguments"] for attempt in _tries(run)]
+    assert resumed == [False, True, True], "a try goes on with what the one before has left"
 
 
 def test_nothing_of_a_try_is_left_when_the_next_one_begins(begin: Begin) -> None:
@@ -364,7 +377,7 @@ def test_a_failure_that_a_rank_explained_is_not_tried_again(begin: Begin) -> Non
 
 def test_a_torchrun_that_was_killed_is_a_failure_and_takes_its_ranks_with_it(begin: Begin) -> None:
     run, process = begin(HANGS)
-    _until(_state(run, "running"))
+    until(_state(run, "running"))
     os.kill(int(read_object(run.supervisor)["torchrun"]), signal.SIGKILL)
     ended = _ended(run, process)
     assert (ended["outcome"], ended["code"]) == ("failed", 1)
@@ -381,10 +394,9 @@ def test_a_failure_is_not_blamed_on_what_the_logs_say_of_an_earlier_one(begin: B
 
 def test_a_run_has_one_supervisor_and_a_second_start_changes_nothing(begin: Begin) -> None:
     run, process = begin(STOPS)
-    _until(_state(run, "running"))
-    with suppress(RunError):
-        _, second = begin(STOPS)
-        assert second.wait(60) == 1
+    until(_state(run, "running"))
+    with pytest.raises(RunError, match="is running already"):
+        begin(STOPS)
     assert run_status(run)[:2] == ("running", True)
     control.ask_stop(run)
     assert process.wait(60) == 3
