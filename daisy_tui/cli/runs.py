@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +19,21 @@ from core.checkpoint.format import complete_checkpoints
 from core.checkpoint.retention import Retention
 from core.errors import DaisyError
 from core.runs import control
-from core.runs.devices import is_number
 from core.runs.directory import RunDirectory, RunError, find_run, read_records
 from core.runs.follow import RecordTail
 from core.runs.heartbeat import heartbeats
-from core.runs.leases import Leases, Ticket, lease_folder
 from core.runs.lines import event_line
 from core.runs.peaks import FIGURES, read_peaks
 from core.runs.status import run_status
 from core.runs.summary import all_runs, summaries, summary
 from core.text import count, duration, plural, size
 from daisy_tui.cli.checkpoints import RUNS
-from daisy_tui.cli.text import echo, table
+from daisy_tui.cli.queue import queue
+from daisy_tui.cli.text import JSON, echo, print_json, table
 from daisy_tui.exporting import write_archive, write_csv
 from daisy_tui.pruning import folder_bytes, pruning
 
 _LOOK_EVERY_S = 0.3
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _DOTS = {"finished": "✓", "running": "●", "starting": "●", "stopping": "●", "queued": "○", "failed": "✗", "lost": "✗"}
 
 
@@ -49,12 +46,12 @@ def runs() -> None:
 
 
 @runs.command("list")
-@_JSON
+@JSON
 def list_runs(as_json: bool) -> None:
     """All runs in ./runs, the newest first."""
     found = list(summaries(RUNS))
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found:
         echo(f"no runs in {RUNS}; `daisy train demo` makes one")
@@ -80,7 +77,7 @@ def list_runs(as_json: bool) -> None:
 @runs.command()
 @click.argument("run", metavar="RUN")
 @click.option("--stacks", is_flag=True, help="Have every rank write the stacks of its threads to its log.")
-@_JSON
+@JSON
 def show(run: str, stacks: bool, as_json: bool) -> None:
     """How a run is: its state and why, what it last did, and what can be done."""
     directory = find_run(RUNS, run)
@@ -104,7 +101,7 @@ def show(run: str, stacks: bool, as_json: bool) -> None:
         "events": records[-20:],
     }
     if as_json:
-        _print_json(more)
+        print_json(more)
         return
     state = facts["state"] if status.reason is None else f"{facts['state']}: {status.reason}"
     rows = [
@@ -136,7 +133,7 @@ def show(run: str, stacks: bool, as_json: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--grep", metavar="RE", help="Only lines in which this regular expression is found.")
-@_JSON
+@JSON
 def logs(run: str, follow: bool, rank: int, grep: str | None, as_json: bool) -> None:
     """What a rank of a run has printed."""
     directory = find_run(RUNS, run)
@@ -165,7 +162,7 @@ def logs(run: str, follow: bool, rank: int, grep: str | None, as_json: bool) -> 
 @click.option("--now", is_flag=True, help="Kill it, without a checkpoint.")
 @click.option("--grace", type=click.FloatRange(1), help="Seconds to end in.  [default: what it was started with]")
 @click.option("--no-wait", is_flag=True, help="Do not wait until it has ended.")
-@_JSON
+@JSON
 def stop(run: str, now: bool, grace: float | None, no_wait: bool, as_json: bool) -> None:
     """Stop a run with a checkpoint; a queued one leaves the queue."""
     directory = _living(run)
@@ -174,7 +171,7 @@ def stop(run: str, now: bool, grace: float | None, no_wait: bool, as_json: bool)
         time.sleep(_LOOK_EVERY_S)
     status = run_status(directory)
     if as_json:
-        _print_json(summary(directory, status))
+        print_json(summary(directory, status))
     else:
         echo(f"{directory.path.name}: {'asked to stop' if status.alive else f'{status.state}: {status.reason}'}")
 
@@ -182,7 +179,7 @@ def stop(run: str, now: bool, grace: float | None, no_wait: bool, as_json: bool)
 def _request(what: str, help_text: str) -> Callable[..., None]:
     @click.command(what, help=help_text)
     @click.argument("run", metavar="RUN")
-    @_JSON
+    @JSON
     def command(run: str, as_json: bool) -> None:
         _ask(_living(run), what, {}, as_json)
 
@@ -196,7 +193,7 @@ runs.add_command(_request("eval", "Have a run evaluate at its next step."))  # t
 @runs.command("set")
 @click.argument("run", metavar="RUN")
 @click.argument("values", metavar="KEY=VALUE…", nargs=-1, required=True)
-@_JSON
+@JSON
 def set_values(run: str, values: tuple[str, ...], as_json: bool) -> None:
     """Change what may change while a run trains: lr_scale, target_tokens, cadences; `cooldown=now` begins it."""
     pairs = [value.lstrip("-").partition("=") for value in values]
@@ -212,7 +209,7 @@ def set_values(run: str, values: tuple[str, ...], as_json: bool) -> None:
 @click.option("--detach", is_flag=True, help="Print the run's id and return.")
 @click.option("--queue", is_flag=True, help="Wait for its devices where they are busy.")
 @click.option("--dry-run", is_flag=True, help="Say whether it would go on exactly; do not train.")
-@_JSON
+@JSON
 @click.pass_context
 def resume(
     context: click.Context,
@@ -231,7 +228,7 @@ def resume(
         directory = find_run(RUNS, run)
         kind = going_on(directory, overrides)
         if as_json:
-            _print_json({"run": directory.path.name, "kind": kind.kind, "differs": kind.differs})
+            print_json({"run": directory.path.name, "kind": kind.kind, "differs": kind.differs})
         else:
             echo(str(kind))
         return 0
@@ -249,7 +246,7 @@ def resume(
 @click.option("--keep-every", type=int, default=0, help="One in so many tokens stays.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@_JSON
+@JSON
 def prune(run: str, keep_last: int, keep_best: int, keep_every: int, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Remove checkpoints that are neither last nor best, and that no other run began from."""
     directory = find_run(RUNS, run)
@@ -258,7 +255,7 @@ def prune(run: str, keep_last: int, keep_best: int, keep_every: int, dry_run: bo
     plan = pruning(directory, Retention(keep_last, keep_best, keep_every), all_runs(RUNS))
     names = [saved.path.name for saved in plan.going]
     if as_json:
-        _print_json({"going": names, "frees": plan.frees, "kept_for_others": [p.name for p in plan.descended]})
+        print_json({"going": names, "frees": plan.frees, "kept_for_others": [p.name for p in plan.descended]})
     else:
         echo(f"{plural(len(names), 'checkpoint')} may go, which frees {size(plan.frees)}: {', '.join(names) or 'none'}")
         for path in plan.descended:
@@ -279,7 +276,7 @@ def prune(run: str, keep_last: int, keep_best: int, keep_every: int, dry_run: bo
 @click.argument("run", metavar="RUN")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="FILE.csv, FILE.jsonl or FILE.tar.gz.")
 @click.option("--checkpoints", type=click.Choice(["none", "latest", "best", "all"]), default="none", show_default=True)
-@_JSON
+@JSON
 def export(run: str, out: Path, checkpoints: str, as_json: bool) -> None:
     """Write a run's metrics as a table or as lines, or the run as an archive with the checkpoints named."""
     directory = find_run(RUNS, run)
@@ -298,57 +295,12 @@ def export(run: str, out: Path, checkpoints: str, as_json: bool) -> None:
         out.unlink(missing_ok=True)
         raise RunError(f"{out}: cannot be written: {error.strerror}; nothing was left behind") from error
     if as_json:
-        _print_json({"out": str(out), "bytes": out.stat().st_size})
+        print_json({"out": str(out), "bytes": out.stat().st_size})
     else:
         echo(f"{out}: {size(out.stat().st_size)}")
 
 
-@runs.command()
-@click.option("--move", nargs=2, metavar="RUN PLACE", help="Put a run at a place of the queue, 1 being the next.")
-@click.option("--cancel", metavar="RUN", help="Take a run out of the queue.")
-@_JSON
-def queue(move: tuple[str, str] | None, cancel: str | None, as_json: bool) -> None:
-    """The runs of this machine that wait for devices, the next one first; and who has the devices."""
-    leases = Leases(lease_folder())
-    if move is not None:
-        if not is_number(move[1]):
-            raise click.UsageError(f"--move {move[0]} {move[1]}: the place is a number from 1")
-        leases.move(_ticket(leases, move[0]).key, int(move[1]))
-    if cancel is not None:
-        ticket = _ticket(leases, cancel)
-        directory = RunDirectory(Path(ticket.details["run"]))
-        if ticket.waiting:
-            control.ask_stop(directory)
-            while run_status(directory).alive:
-                time.sleep(_LOOK_EVERY_S)
-        leases.leave_queue(ticket.key)
-    tickets, owners = leases.tickets(), leases.owners()
-    if as_json:
-        waiting = [{"run": t.details.get("run"), "devices": t.wanted.among, "waiting": t.waiting} for t in tickets]
-        _print_json({"queue": waiting, "owners": owners, "servers": leases.servers()})
-        return
-    for device, owner in owners.items():
-        echo(f"{device}: {owner.get('run', '?')} (process {owner.get('pid', '?')}, user {owner.get('user', '?')})")
-    if not tickets:
-        echo("the queue is empty")
-    for place, ticket in enumerate(tickets, 1):
-        wanted = ", ".join(ticket.wanted.among)
-        run = Path(str(ticket.details.get("run", "?")))
-        state = "" if ticket.waiting else f"  not waiting: `daisy train --resume {run.name} --queue` starts it again"
-        echo(f"{place}. {run.name}  wants {ticket.wanted.number} of {wanted}{state}")
-
-
-def _ticket(leases: Leases, name: str) -> Ticket:
-    tickets = leases.tickets()
-    ids = [Path(str(ticket.details.get("run"))).name for ticket in tickets]
-    found = [ticket for ticket, own in zip(tickets, ids, strict=True) if name in (own, own[16:])]
-    with suppress(RunError):
-        run = str(find_run(RUNS, name).path.resolve())
-        found = [ticket for ticket in tickets if ticket.details.get("run") == run] or found
-    if len(found) != 1:
-        there = ", ".join(ids) or "none"
-        raise RunError(f"'{name}' names {'several runs' if found else 'no run'} in the queue; there are: {there}")
-    return found[0]
+runs.add_command(queue)
 
 
 def _living(name: str) -> RunDirectory:
@@ -379,7 +331,7 @@ def _ask(run: RunDirectory, what: str, values: dict[str, str], as_json: bool) ->
         alive = run_status(run).alive
         time.sleep(_LOOK_EVERY_S)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     elif not str(answer["answer"]).startswith("refused"):
         echo(f"{run.path.name}: step {answer['step']:,}: {what} {answer['answer']}")
     if str(answer["answer"]).startswith("refused"):
@@ -427,7 +379,3 @@ def _new_text(path: Path, offset: int, *, whole_lines: bool) -> tuple[str, int]:
 
 def _shown(value: Any, how: Callable[[Any], str]) -> str:
     return "-" if value is None else how(value)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))

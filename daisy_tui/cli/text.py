@@ -1,17 +1,26 @@
-"""What commands print: lines that cannot act on the terminal, and tables."""
+"""What commands print: lines that cannot act on the terminal, tables, and JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Sequence
+from typing import Any
 
 import click
 
 from core.text import printable
 
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
 
 def echo(text: str, *, err: bool = False) -> None:
     """Print text that may hold anybody's names and paths: control characters do not act."""
     click.echo(printable(text), err=err)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2))
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "", right: Container[int] = ()) -> list[str]:
