@@ -19,6 +19,7 @@ from core.checkpoint.load import model_from_checkpoint
 from core.data.dataset import TokenizerInfo, dataset_tokenizer
 from core.data.tokenizers import Tokenizer
 from core.inference.sampler import SamplingError, SamplingParams, choose
+from core.model.cache import Rows
 from core.model.daisy_core import DaisyCore
 
 # Prompt tokens that go through the model at once.
@@ -79,9 +80,12 @@ class Generator:
         # A window longer than all that there will be holds nothing more, and takes memory.
         cache = self.model.new_cache(windows=[min(window, len(history) + max_tokens) for window in self.model.windows])
         waiting = torch.tensor(history, device=device)[None]
+        position = 0
         for step in range(max_tokens):
             for chunk in torch.split(waiting, PREFILL_CHUNK, dim=1):
-                hidden = self.model.hidden(chunk, cache=cache)
+                rows = Rows(torch.tensor([position], device=device))
+                hidden = self.model.hidden(chunk, cache=cache, rows=rows)
+                position += chunk.shape[1]
             # A model may have more ids than its tokenizer, which has no text for them.
             logits = self.model.logits(hidden[0, -1])[: self.tokenizer.vocab_size]
             token = choose(logits, params, history, step)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from core.config.model_spec import ModelSpec
 from core.model.attention import attention
-from core.model.cache import LayerCache
+from core.model.cache import LayerCache, Rows
 from core.model.feedforward import FeedForward
 from core.model.rotary import rotate
 
@@ -22,9 +22,9 @@ class Context(NamedTuple):
     """What every layer shares in one forward pass."""
 
     starts: Tensor | None  # (batch, time): first position of each position's document; None with a cache
-    cos: Tensor  # (time, head_dim / 2) fp32
+    cos: Tensor  # (time, head_dim / 2) fp32, or (batch, time, head_dim / 2) with a cache
     sin: Tensor
-    position: int  # tokens already in the cache
+    rows: Rows | None = None  # with a cache: where the rows of the batch belong
 
 
 def norm(x: Tensor) -> Tensor:
@@ -60,7 +60,8 @@ class Attention(nn.Module):
             assert context.starts is not None
             y = attention(q, k, v, context.starts, window)
         else:
-            y = _cached_attention(q, k, v, cache, context.position)
+            assert context.rows is not None
+            y = _decode(q, k, v, cache, context.rows) if time == 1 else _prefill(q, k, v, cache, context.rows)
         merged: Tensor = y.transpose(1, 2).reshape(batch, time, -1)
         return merged @ weight[3]
 
@@ -86,16 +87,25 @@ class Block(nn.Module):
         return x + change
 
 
-def _cached_attention(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, position: int) -> Tensor:
-    """Attend over what the cache holds and the new keys, then store the new ones."""
-    time = q.shape[2]
-    if time == 1:
-        cache.write(position, k, v)
-        held = min(position + 1, cache.window)
-        return F.scaled_dot_product_attention(q, cache.keys[:, :, :held], cache.values[:, :, :held])
-    before = min(position, cache.window - 1)
-    earlier_k, earlier_v = cache.recent(position, before)
-    starts = torch.zeros(q.shape[0], time, dtype=torch.int64, device=q.device)
-    y = attention(q, torch.cat((earlier_k, k), 2), torch.cat((earlier_v, v), 2), starts, cache.window)
-    cache.write(position, k, v)
+def _decode(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, rows: Rows) -> Tensor:
+    """Attend from one new token a row to what its slot holds and to itself."""
+    cache.append(rows, k[:, :, 0], v[:, :, 0])
+    # What has not been written yet is not read on a CPU; a CUDA graph reads rings whole, whatever the positions.
+    length = cache.ring if q.is_cuda else min(int(rows.positions.max()) + 1, cache.ring)
+    keys, values = cache.held(rows, length)
+    return F.scaled_dot_product_attention(q, keys, values, attn_mask=cache.visible(rows, length)[:, None, None])
+
+
+def _prefill(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, rows: Rows) -> Tensor:
+    """Attend from several new tokens a row to what its slot held before and to each other, then store them."""
+    y = torch.empty_like(q)
+    slots = range(len(q)) if rows.slots is None else rows.slots.tolist()
+    starts = torch.zeros(1, q.shape[2], dtype=torch.int64, device=q.device)
+    for row, (slot, position) in enumerate(zip(slots, rows.positions.tolist(), strict=True)):
+        earlier_k, earlier_v = cache.recent(slot, position, min(position, cache.window - 1))
+        keys = torch.cat((earlier_k, k[row : row + 1]), 2)
+        y[row : row + 1] = attention(
+            q[row : row + 1], keys, torch.cat((earlier_v, v[row : row + 1]), 2), starts, cache.window
+        )
+        cache.extend(slot, position, k[row], v[row])
     return y

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from core.config.model_spec import ModelSpec, padded_vocab
 from core.config.windows import layer_windows
 from core.model.block import Block, Context, norm
-from core.model.cache import KVCache
+from core.model.cache import KVCache, Rows
 from core.model.rotary import rotation
 from core.model.visibility import document_starts
 
@@ -60,14 +60,15 @@ class DaisyCore(nn.Module):
         *,
         windows: Sequence[int] | None = None,
         cache: KVCache | None = None,
+        rows: Rows | None = None,
     ) -> Tensor:
         """Soft-capped logits (batch, time, vocab_size) fp32 for token ids (batch, time).
 
         `documents` (batch, time) are ids of contiguous documents; without them a row is one document.
-        `windows` are those in force, one a layer (default: `self.windows`). With a cache the tokens
-        follow those it has seen, in the same document, and its own windows hold.
+        `windows` are those in force, one a layer (default: `self.windows`). With a cache the tokens follow those
+        that `rows` says, in the same document; they are stored, and the cache's own windows hold.
         """
-        return self.logits(self.hidden(tokens, documents, windows=windows, cache=cache))
+        return self.logits(self.hidden(tokens, documents, windows=windows, cache=cache, rows=rows))
 
     def hidden(
         self,
@@ -76,11 +77,12 @@ class DaisyCore(nn.Module):
         *,
         windows: Sequence[int] | None = None,
         cache: KVCache | None = None,
+        rows: Rows | None = None,
     ) -> Tensor:
         """The normed stream before the head, (batch, time, model_dim) in the compute dtype."""
         spec, gates = self.spec, self.gates
         windows = self.windows if windows is None else windows
-        context, masks = self._context(tokens, documents, windows, cache)
+        context, masks = self._context(tokens, documents, windows, rows)
         x = x0 = norm(self.embed(tokens).to(self.compute_dtype))
         skips: list[Tensor] = []
         for layer, block in enumerate(self.blocks):
@@ -98,8 +100,6 @@ class DaisyCore(nn.Module):
                 x = block(x, context, window, extra, layer_cache)
             if gates.skip is not None and layer < len(gates.skip):
                 skips.append(x)
-        if cache is not None:
-            cache.position += tokens.shape[1]
         return norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -118,27 +118,30 @@ class DaisyCore(nn.Module):
             for block in self.blocks:
                 block.compile(fullgraph=True)
 
-    def new_cache(self, batch: int = 1, windows: Sequence[int] | None = None) -> KVCache:
-        """An empty cache for `batch` rows, with the windows that the model was trained with."""
+    def new_cache(
+        self, slots: int = 1, windows: Sequence[int] | None = None, rings: Sequence[int] | None = None
+    ) -> KVCache:
+        """An empty cache for `slots` sequences, with the windows that the model was trained with."""
         windows = self.windows if windows is None else windows
-        return KVCache(self.spec, windows, batch, self.embed.weight.new_empty(0, dtype=self.compute_dtype))
+        return KVCache(self.spec, windows, slots, self.embed.weight.new_empty(0, dtype=self.compute_dtype), rings)
 
     def _context(
-        self, tokens: Tensor, documents: Tensor | None, windows: Sequence[int], cache: KVCache | None
+        self, tokens: Tensor, documents: Tensor | None, windows: Sequence[int], rows: Rows | None
     ) -> tuple[Context, dict[int, Any] | None]:
         """What the layers share, and on CUDA the block mask of each window."""
-        position = cache.position if cache else 0
-        positions = torch.arange(position, position + tokens.shape[1], device=tokens.device)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        if rows is not None:
+            positions = rows.positions[:, None] + positions
         cos, sin = rotation(positions, self.spec.head_dim, self.spec.rope_theta)
-        if cache is not None:
-            return Context(None, cos, sin, position), None
+        if rows is not None:
+            return Context(None, cos, sin, rows), None
         starts = torch.zeros_like(tokens) if documents is None else document_starts(documents)
         masks = None
         if tokens.is_cuda:
             from core.model.flex import build_block_masks
 
             masks = build_block_masks(starts, tokens.shape[1], windows)
-        return Context(starts, cos, sin, position), masks
+        return Context(starts, cos, sin), masks
 
     def _value_extra(self, layer: int, tokens: Tensor) -> Tensor | None:
         """What the value embeddings add in this layer: table i serves layers i and num_layers - k + i."""

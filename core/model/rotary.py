@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 def rotation(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each (time, head_dim / 2) fp32, for integer positions (time,)."""
+    """Cosines and sines, each (…, time, head_dim / 2) fp32, for integer positions (…, time)."""
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
-    angles = positions.to(torch.float32)[:, None] * theta**-exponents
+    angles = positions.to(torch.float32)[..., None] * theta**-exponents
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the pairs (i, i + head_dim / 2) of x (batch, time, heads, head_dim), in fp32; x's dtype returns."""
     first, second = x.float().chunk(2, dim=-1)
-    cos, sin = cos[:, None], sin[:, None]
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
     return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1).to(x.dtype)

@@ -13,6 +13,7 @@ from core.config.parameters import parameters
 from core.config.windows import layer_windows
 from core.model.attention import reference_attention
 from core.model.block import norm
+from core.model.cache import Rows
 from core.model.daisy_core import DaisyCore, initialize
 from core.model.rotary import rotate, rotation
 from core.model.visibility import document_starts
@@ -94,22 +95,61 @@ def test_forward_is_the_naive_model(spec: ModelSpec, time: int) -> None:
 def test_decode_equals_forward_beyond_several_windows(spec: ModelSpec) -> None:
     model, tokens = _model(spec), _tokens(90, batch=2)
     whole = model(tokens)
-    cache = model.new_cache(batch=2)
-    steps = [model(tokens[:, t : t + 1], cache=cache) for t in range(90)]
+    cache = model.new_cache(slots=2)
+    steps = [model(tokens[:, t : t + 1], cache=cache, rows=Rows(torch.tensor([t, t]))) for t in range(90)]
     torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-4, rtol=0)
     assert whole.abs().max() > 1  # logits that say something
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("slots", [[3, 0, 2], None])
+def test_rows_of_different_lengths_do_not_know_of_each_other(spec: ModelSpec, slots: list[int] | None) -> None:
+    model, tokens = _model(spec), _tokens(90, batch=3)
+    whole, lengths = model(tokens), [40, 1, 17]
+    cache = model.new_cache(slots=4)
+    for layer in cache.layers:
+        layer.keys.fill_(3.0)  # of whoever had the slot before
+        layer.values.fill_(1e3)
+    for row, (slot, length) in enumerate(zip(slots or [0, 1, 2], lengths, strict=True)):
+        rows = Rows(torch.tensor([0]), torch.tensor([slot]))
+        model(tokens[row : row + 1, :length], cache=cache, rows=rows)
+    for step in range(50):
+        positions = torch.tensor(lengths) + step
+        rows = Rows(positions, None if slots is None else torch.tensor(slots))
+        logits = model(tokens[torch.arange(3), positions][:, None], cache=cache, rows=rows)
+        torch.testing.assert_close(logits[:, 0], whole[torch.arange(3), positions], atol=1e-4, rtol=0)
+
+
+def test_a_window_may_grow_up_to_its_ring_and_what_was_kept_is_seen() -> None:
+    model, tokens = _model(PLAIN), _tokens(60)
+    cache = model.new_cache(windows=[4, 4, 4, 8], rings=[8, 8, 8, 16])
+    rows = Rows(torch.tensor([0]))
+    narrow = model(tokens[:, :40], cache=cache, rows=rows)
+    torch.testing.assert_close(narrow, model(tokens[:, :40], windows=[4, 4, 4, 8]), atol=1e-4, rtol=0)
+    layer = cache.layers[0]
+    cache.set_windows([8, 8, 8, 1000])
+    assert [layer.window for layer in cache.layers] == [8, 8, 8, 16]
+    query = Rows(torch.tensor([40]))
+    assert int(layer.visible(query, 8).sum()) == 8
+    layer.window = 3
+    places = layer.visible(query, 8)[0].nonzero().flatten().tolist()
+    assert places == sorted(p % 8 for p in (38, 39, 40))
 
 
 @pytest.mark.parametrize("chunks", [[90], [50, 40], [1, 3, 16, 17, 53], [7] * 12 + [6]])
 def test_prefill_in_any_chunks_equals_forward(chunks: list[int]) -> None:
     model, tokens = _model(FULL), _tokens(90)
     cache = model.new_cache()
-    parts = [model(part, cache=cache) for part in tokens.split(chunks, dim=1)]
+    begins = [sum(chunks[:index]) for index in range(len(chunks))]
+    parts = [
+        model(part, cache=cache, rows=Rows(torch.tensor([begin])))
+        for begin, part in zip(begins, tokens.split(chunks, dim=1), strict=True)
+    ]
     torch.testing.assert_close(torch.cat(parts, 1), model(tokens), atol=1e-4, rtol=0)
 
 
 def test_the_cache_is_as_long_as_each_layers_window() -> None:
-    cache = DaisyCore(PLAIN).new_cache(batch=3)
+    cache = DaisyCore(PLAIN).new_cache(slots=3)
     assert [layer.keys.shape[2] for layer in cache.layers] == layer_windows(PLAIN) == [8, 8, 8, 16]
 
 
@@ -118,7 +158,7 @@ def test_windows_in_force_are_those_given() -> None:
     narrow = model(tokens, windows=[4, 4, 4, 8])
     assert not torch.allclose(narrow, model(tokens))
     cache = model.new_cache(windows=[4, 4, 4, 8])
-    torch.testing.assert_close(model(tokens, cache=cache), narrow, atol=1e-4, rtol=0)
+    torch.testing.assert_close(model(tokens, cache=cache, rows=Rows(torch.tensor([0]))), narrow, atol=1e-4, rtol=0)
 
 
 def test_a_later_token_or_another_document_changes_nothing_earlier() -> None:
