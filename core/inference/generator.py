@@ -12,13 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
-from core.checkpoint.format import CheckpointError, check_hash, read_manifest, read_meta
-from core.checkpoint.load import model_from_checkpoint
-from core.data.dataset import TokenizerInfo, dataset_tokenizer
 from core.data.tokenizers import Tokenizer
-from core.inference.sampler import SamplingError, SamplingParams, choose
+from core.inference.request import SamplingError, SamplingParams
+from core.inference.sampler import choose
 from core.model.cache import Rows
 from core.model.daisy_core import DaisyCore
 
@@ -39,15 +36,8 @@ class Generator:
 
         Raises CheckpointError or ShardError where checkpoint or tokenizer cannot be used.
         """
-        folder = Path(path)
-        tokenizer = _tokenizer(folder)
-        model, _ = model_from_checkpoint(folder, device)
-        if tokenizer.vocab_size > model.spec.vocab_size:
-            raise CheckpointError(
-                f"{folder}: its tokenizer '{tokenizer.name}' has {tokenizer.vocab_size} ids and its model "
-                f"{model.spec.vocab_size}: they do not belong together"
-            )
-        return cls(model, tokenizer)
+        loaded = load(Path(path), device)
+        return cls(loaded.model, loaded.tokenizer)
 
     def generate(
         self, prompt: str = "", *, max_tokens: int = 256, params: SamplingParams | None = None
@@ -94,22 +84,3 @@ class Generator:
             yield token
             history.append(token)
             waiting = torch.tensor([[token]], device=device)
-
-
-def _tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer in a checkpoint, its file as the manifest has it."""
-    try:
-        info = TypeAdapter(TokenizerInfo).validate_python(read_meta(folder).get("tokenizer"))
-    except ValidationError as error:
-        raise CheckpointError(f"{folder}: its meta.json names no tokenizer") from error
-    if info.file is not None:
-        entry = read_manifest(folder).get(info.file)
-        if entry is None:
-            raise CheckpointError(f"{folder}: its tokenizer's file {info.file} is missing")
-        check_hash(folder / info.file, entry["sha256"])
-    try:
-        return dataset_tokenizer(folder, info)
-    except (ValueError, KeyError, OverflowError) as error:  # what tiktoken raises
-        raise CheckpointError(
-            f"{folder}: its meta.json describes no tokenizer: {' '.join(str(error).split())}"
-        ) from error

@@ -58,7 +58,7 @@ def main() -> int:
 def _sample(a: argparse.Namespace) -> None:
     """Print the prompt and what follows, and on standard error how fast it came, and from where."""
     from core.inference.generator import Generator
-    from core.inference.sampler import SamplingParams
+    from core.inference.request import SamplingParams
 
     params = SamplingParams(a.temperature, a.top_k, a.top_p, a.repetition_penalty, a.seed)
     device = _device(a.device)
@@ -82,7 +82,7 @@ def _device(name: str) -> torch.device:
     """The device of this name. Raises SamplingError where this machine or this torch has none."""
     import torch
 
-    from core.inference.sampler import SamplingError
+    from core.inference.request import SamplingError
 
     found = torch.cuda.is_available()
     if name == "auto":

@@ -6,49 +6,17 @@ fp64, because fp32 has no temperature below 1e-45: what is divided by it becomes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from core.errors import DaisyError
-
-
-class SamplingError(DaisyError):
-    """A sampling parameter out of its range."""
-
-    exit_code = 2
+from core.inference.request import SamplingParams
 
 
 class LogitsError(DaisyError):
     """Logits that are no numbers to choose by."""
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How to choose. temperature 0 takes the likeliest token; top_k 0 and top_p 1 leave all of them in.
-
-    Raises SamplingError for a value out of its range.
-    """
-
-    temperature: float = 0.7
-    top_k: int = 50
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, fits, range_ in (
-            ("temperature", 0 <= self.temperature < inf, "at least 0, and finite"),
-            ("top_k", self.top_k >= 0, "at least 0"),
-            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
-            ("repetition_penalty", 1e-3 <= self.repetition_penalty <= 1e3, "from 0.001 to 1000 (1 leaves it out)"),
-            ("seed", 0 <= self.seed < 2**64, "from 0 to 2^64 - 1"),
-        ):
-            if not fits:
-                raise SamplingError(f"{name} must be {range_}; got {getattr(self, name)}")
 
 
 def choose(logits: Tensor, params: SamplingParams, history: Sequence[int], step: int) -> int:

@@ -16,7 +16,7 @@ from core.data.dataset import TokenizerInfo
 from core.data.tokenizers import RANKS_FILE, ByteTokenizer, Tokenizer, demo_tokenizer
 from core.errors import DaisyError
 from core.inference.generator import Generator
-from core.inference.sampler import SamplingError, SamplingParams
+from core.inference.request import SamplingError, SamplingParams
 from core.model.daisy_core import DaisyCore, initialize
 
 GREEDY = SamplingParams(temperature=0.0)

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from core.inference.sampler import LogitsError, SamplingError, SamplingParams, choose
+from core.inference.request import SamplingError, SamplingParams
+from core.inference.sampler import LogitsError, choose
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, -1.0, -3.0])
 
