@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from core.data.tokenizers import Tokenizer
+from core.inference.loaded import load
 from core.inference.request import SamplingError, SamplingParams
 from core.inference.sampler import choose
 from core.model.cache import Rows

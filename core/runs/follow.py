@@ -29,7 +29,7 @@ class RecordTail:
             return []
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [record for line in lines if (record := _record(line)) is not None]
+        return [record for line in lines if (record := record_of(line)) is not None]
 
 
 def records_backwards(path: Path) -> Iterator[dict[str, Any]]:
@@ -50,7 +50,7 @@ def records_backwards(path: Path) -> Iterator[dict[str, Any]]:
                 lines.pop()
                 first = False
             begun = lines.pop(0) if begin > 0 and lines else b""
-            yield from (record for line in reversed(lines) if (record := _record(line)) is not None)
+            yield from (record for line in reversed(lines) if (record := record_of(line)) is not None)
             end = begin
 
 
@@ -59,7 +59,7 @@ def last_record(path: Path) -> dict[str, Any]:
     return next(records_backwards(path), {})
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def record_of(line: bytes) -> dict[str, Any] | None:
     """One record; None for a line that was torn when its writer was killed."""
     try:
         record = json.loads(line)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from core.runs.appended import MARGIN, Block
 from core.runs.decimals import WIDEST, read_decimals
+from core.runs.follow import record_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -124,11 +125,7 @@ def records(block: Block) -> list[dict[str, Any]]:
 
 def record(line: bytes) -> dict[str, Any]:
     """One record; an empty one for a line that was torn when its writer was killed."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return record_of(line) or {}
 
 
 def _leaves(record: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
