@@ -12,8 +12,17 @@ from core.runs.directory import RunDirectory, RunError, read_records
 
 
 def write_csv(run: RunDirectory, out: Path) -> None:
-    """Every record as a row; what is nested gets names with dots."""
-    rows = [dict(_flat(record)) for record in read_records(run.metrics)]
+    """Every record as a row; what is nested gets names with dots.
+
+    Steps that were repeated after a run went on from an earlier checkpoint are there once, as they were made last.
+    """
+    rows: list[dict[str, Any]] = []
+    for record in read_records(run.metrics):
+        step = record.get("step", 0)
+        if rows and rows[-1].get("step", 0) > step:
+            while rows and rows[-1].get("step", 0) >= step:
+                rows.pop()
+        rows.append(dict(_flat(record)))
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
@@ -44,5 +53,6 @@ def write_archive(run: RunDirectory, out: Path, which: str) -> None:
             return info
         return None
 
+    path = run.path.resolve()  # of a run that was named by a link, or as `.`
     with tarfile.open(out, "w:gz") as archive:
-        archive.add(run.path, run.path.name, filter=chosen)
+        archive.add(path, path.name, filter=chosen)

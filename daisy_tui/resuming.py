@@ -18,6 +18,8 @@ from core.data.stream import TokenStream
 from core.data.survey import Survey
 from core.runs.changes import read_changes
 from core.runs.directory import RunDirectory, RunError
+from core.runs.follow import records_backwards
+from core.text import plural
 
 # What may change without changing a single step.
 _NEUTRAL = frozenset(
@@ -45,8 +47,8 @@ class Resuming:
     def __str__(self) -> str:
         if self.checkpoint is None:
             return "resume: begins anew, for it has no checkpoint"
-        where = f"resume from {self.checkpoint.name}: {self.kind}"
-        return where if not self.differs else f"{where} ({'; '.join(self.differs)})"
+        why = "its next batch is the one that was to come" if self.kind == "exact" else "; ".join(self.differs)
+        return f"resume from {self.checkpoint.name}: {self.kind} ({why})"
 
 
 def resuming(run: RunDirectory, config: TrainConfig, found: Survey, world_size: int) -> Resuming:
@@ -71,7 +73,7 @@ def resuming(run: RunDirectory, config: TrainConfig, found: Survey, world_size: 
     if other:
         return Resuming("different", newest, tuple(other), step)
     to_come = {key for change in read_changes(run) if change.step > step for key in change.values}
-    changed = [*_changed(hparams, config, to_come), *_elsewhere(meta)]
+    changed = [*_changed(hparams, config, to_come), *_elsewhere(meta), *_otherwise_divided(run, world_size)]
     return Resuming("approximate" if changed else "exact", newest, tuple(changed), step)
 
 
@@ -115,6 +117,13 @@ def _changed(hparams: dict[str, Any], config: TrainConfig, to_come: set[str]) ->
     """The keys that differ from a checkpoint's; not those that were set after it, which are met again at their step."""
     now = config.model_dump()
     return [f"{key} changed" for key in now if key not in _NEUTRAL | to_come and hparams.get(key) != now[key]]
+
+
+def _otherwise_divided(run: RunDirectory, world_size: int) -> list[str]:
+    """Another number of devices makes the same sums in another order."""
+    started = (record["devices"] for record in records_backwards(run.events) if "devices" in record)
+    before = next(started, world_size)
+    return [f"it was on {plural(before, 'device')} and would be on {world_size}"] if before != world_size else []
 
 
 def _elsewhere(meta: dict[str, Any]) -> list[str]:

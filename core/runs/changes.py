@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from core.files import write_atomic
-from core.runs.directory import RunDirectory, read_records
+from core.runs.directory import RunDirectory, RunError, read_records
 
 # Keys that `set` takes; `cooldown` (its only value is `now`) becomes the cooldown_frac that begins it.
 IN_FLIGHT = frozenset(
@@ -37,7 +37,12 @@ def record_change(run: RunDirectory, change: Change) -> None:
 
 def read_changes(run: RunDirectory, up_to: int | None = None) -> list[Change]:
     """The changes to a run in the order of their steps; with `up_to` those in force at that step."""
-    changes = [Change(int(record["step"]), dict(record["values"])) for record in read_records(run.changes)]
+    changes = []
+    for record in read_records(run.changes):
+        try:
+            changes.append(Change(int(record["step"]), dict(record["values"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{run.changes}: holds what is no change: {record}; remove that line") from error
     return sorted((c for c in changes if up_to is None or c.step <= up_to), key=lambda change: change.step)
 
 

@@ -8,12 +8,15 @@ event `request` with its `id`. Files, because they reach a run from any process,
 from __future__ import annotations
 
 import os
+import platform
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.runs.directory import RunDirectory, RunError, read_object, write_object
+from core.runs.processes import is_alive
 
 _STOP = "stop.json"
 
@@ -30,6 +33,22 @@ def ask_stop(run: RunDirectory, *, now: bool = False, grace_s: float | None = No
     """Ask for a checkpoint and the end, or with `now` for the end at once."""
     run.control.mkdir(exist_ok=True)
     write_object(run.control / _STOP, {"time": time.time(), "now": now} | ({"grace_s": grace_s} if grace_s else {}))
+
+
+def stop(run: RunDirectory, *, now: bool = False, grace_s: float | None = None) -> None:
+    """Ask for the end; where the request cannot be written, as on a full disk, by a signal to the supervisor.
+
+    Raises RunError where neither can be done.
+    """
+    try:
+        ask_stop(run, now=now, grace_s=grace_s)
+    except OSError as error:
+        supervisor = read_object(run.supervisor)
+        pid = int(supervisor.get("pid", 0))
+        if supervisor.get("host") != platform.node() or not is_alive(pid, str(supervisor.get("identity"))):
+            raise RunError(f"{run.control}: cannot be written: {error.strerror}") from error
+        for _ in range(1 + now):  # the second one is immediate
+            os.kill(pid, signal.SIGTERM)
 
 
 def stop_request(run: RunDirectory) -> dict[str, Any] | None:

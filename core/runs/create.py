@@ -15,12 +15,16 @@ from core.config.train_config import TrainConfig
 from core.files import write_atomic
 from core.runs.directory import RunDirectory, RunError, write_object
 
+_LONGEST_NAME = 100
+
 
 def create_run(
     root: Path, name: str, config: TrainConfig, facts: dict[str, Any], now: datetime, overrides: Sequence[str] = ()
 ) -> RunDirectory:
     """Make `root/<time>-<name>` with its config and `run.json`. `facts` are what run.json holds beside the id."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "run"
+    if len(safe) > _LONGEST_NAME:
+        raise RunError(f"the name of a run has at most {_LONGEST_NAME} letters; '{safe[:20]}…' has {len(safe)}")
     base = f"{now:%Y%m%d-%H%M%S}-{safe}"
     for number in range(1, 1000):
         run = RunDirectory(root / (base if number == 1 else f"{base}-{number}"))

@@ -72,6 +72,15 @@ class RunDirectory:
         return read_object(self.run)
 
 
+def all_runs(root: Path) -> list[RunDirectory]:
+    """The runs in a folder, the newest first. What may not be looked into is left out."""
+    try:
+        names = sorted((entry.name for entry in os.scandir(root)), reverse=True)
+    except OSError:
+        return []
+    return [RunDirectory(root / name) for name in names if os.access(root / name / "config.yaml", os.R_OK)]
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The object that a small file holds. Raises RunError where it cannot be read."""
     try:
@@ -97,8 +106,8 @@ def find_run(root: Path, name: str, *, usable: Callable[[RunDirectory], bool] | 
         raise RunError("name a run: by id, name, unique prefix, path, or `latest`")
     given = Path(name)
     if (given / "config.yaml").is_file():
-        return RunDirectory(given)
-    runs = [RunDirectory(path.parent) for path in root.glob("*/config.yaml")]
+        return RunDirectory(given if given.name not in ("", "..") else given.resolve())
+    runs = all_runs(root)
     runs.sort(key=lambda run: (run.started, run.path.name))
     exact = runs if name == "latest" else [run for run in runs if name in (run.path.name, run.path.name[16:])]
     preferred = [run for run in exact if usable is not None and usable(run)] or exact

@@ -36,7 +36,7 @@ def records_backwards(path: Path) -> Iterator[dict[str, Any]]:
     """The whole records of a .jsonl file, the last one first, read in blocks from its end."""
     try:
         file = path.open("rb")
-    except FileNotFoundError:
+    except OSError:
         return
     with file:
         end = file.seek(0, os.SEEK_END)

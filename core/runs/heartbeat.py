@@ -82,13 +82,14 @@ class Stall(NamedTuple):
         return f"rank {self.rank} {what} in phase {self.phase} for {self.seconds:.0f} s"
 
 
-def heartbeats(run: RunDirectory) -> list[dict[str, Any]]:
-    """The heartbeats of ranks of this machine that live, by rank."""
+def heartbeats(run: RunDirectory, *, living: bool = True) -> list[dict[str, Any]]:
+    """The heartbeats of ranks of this machine that live, by rank; without `living` of all of this start."""
     found = []
     for path in run.path.glob("heartbeat-*.json"):
         try:
             beat = read_object(path)
-            if is_alive(int(beat["pid"]), str(beat["identity"])):
+            float(beat["time"]), float(beat["progress"]), str(beat["phase"]), int(beat["rank"])
+            if not living or is_alive(int(beat["pid"]), str(beat["identity"])):
                 found.append(beat)
         except (RunError, KeyError, TypeError, ValueError):
             continue

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.runs.control import clear
 from core.runs.directory import RunDirectory, RunError, read_object, write_object
 from core.runs.leases import Wanted
-from core.runs.lock import hold
+from core.runs.lock import hold, is_held
 from core.runs.status import run_status
 
 GRACE_S = 300.0
@@ -77,17 +79,18 @@ def read_launch(run: RunDirectory) -> Launch:
         raise RunError(f"{run.launch}: says not how to start the run: {error}") from error
 
 
-def start(run: RunDirectory, how: Launch) -> subprocess.Popen[bytes]:
+def start(run: RunDirectory, how: Launch, prepare: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
     """Start the supervisor of a run, which belongs to no terminal, and hand it the run's lock. Returns its process.
 
-    Raises RunError where the run has one already.
+    `prepare` is called once nobody else can start the run. Raises RunError where the run has a supervisor already.
     """
     lock = hold(run)
     try:
-        if lock is None or run_status(run).alive:
+        # Whoever has the lock is the only one, but where there are no locks.
+        if lock is None or (is_held(run) is None and run_status(run).alive):
             raise RunError(f"{run.path}: is {run_status(run).state} already")
-        attempt = read_launch(run).attempt + 1 if run.launch.exists() else 1
-        how = how._replace(attempt=attempt)
+        prepare()
+        how = how._replace(attempt=_attempts(run) + 1)
         clear(run)
         run.logs.mkdir(exist_ok=True)
         write_object(run.launch, {**how._asdict(), "machines": how.machines._asdict()})
@@ -104,6 +107,15 @@ def start(run: RunDirectory, how: Launch) -> subprocess.Popen[bytes]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _attempts(run: RunDirectory) -> int:
+    """How often a run was started; a file that was damaged says nothing, and the other one does."""
+    found = [0]
+    for path in (run.launch, run.supervisor):
+        with suppress(RunError, KeyError, TypeError, ValueError):
+            found.append(int(read_object(path)["attempt"]))
+    return max(found)
 
 
 def child_environment() -> dict[str, str]:

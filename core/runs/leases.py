@@ -82,28 +82,41 @@ class Leases:
         anybody waits for.
         """
         with self._locked(fcntl.LOCK_EX):
-            before = reversed([*self._before(key)])
-            first = {device: ticket for ticket in before for device in ticket.wanted.among}
-            free = [device for device in wanted.among if device not in first]
-            if len(free) < wanted.number:
-                shared = [device for device in wanted.among if device in first]
-                return [], [Busy(device, first[device].details, waiting=True) for device in shared]
-            taken: dict[str, int] = {}
-            busy = []
-            for device in free:
-                descriptor = self._own(device) if len(taken) < wanted.number else None
-                if descriptor is not None:
-                    taken[device] = descriptor
-                elif len(taken) < wanted.number:
-                    busy.append(Busy(device, _held_record(self.folder / f"{device}.owner") or {}))
-            if len(taken) < wanted.number:
-                for descriptor in taken.values():
-                    os.close(descriptor)
-                return [], busy
+            taken, busy = self._try(wanted, key)
             for descriptor in taken.values():
                 _write(descriptor, details)
             self._held += taken.values()
-            return list(taken), []
+            return list(taken), busy
+
+    def in_the_way(self, wanted: Wanted) -> list[Busy]:
+        """What keeps the devices wanted from being had at this moment; none where they are free. Takes nothing."""
+        with self._locked(fcntl.LOCK_EX):
+            taken, busy = self._try(wanted, None)
+            for descriptor in taken.values():
+                os.close(descriptor)
+            return busy
+
+    def _try(self, wanted: Wanted, key: str | None) -> tuple[dict[str, int], list[Busy]]:
+        """The devices wanted, by descriptor, all or none; and what was in the way."""
+        before = reversed([*self._before(key)])
+        first = {device: ticket for ticket in before for device in ticket.wanted.among}
+        free = [device for device in wanted.among if device not in first]
+        if len(free) < wanted.number:
+            shared = [device for device in wanted.among if device in first]
+            return {}, [Busy(device, first[device].details, waiting=True) for device in shared]
+        taken: dict[str, int] = {}
+        busy = []
+        for device in free:
+            descriptor = self._own(device) if len(taken) < wanted.number else None
+            if descriptor is not None:
+                taken[device] = descriptor
+            elif len(taken) < wanted.number:
+                busy.append(Busy(device, _held_record(self.folder / f"{device}.owner") or {}))
+        if len(taken) < wanted.number:
+            for descriptor in taken.values():
+                os.close(descriptor)
+            return {}, busy
+        return taken, []
 
     def join(self, device: str) -> None:
         """Be one of the users of a device. Raises LeaseError where somebody is about to own it alone."""
@@ -223,6 +236,8 @@ def _make_shared(folder: Path) -> None:
         folder.mkdir(parents=True)
         folder.chmod(_FOLDER_MODE)
     except FileExistsError:
+        if not folder.is_dir():
+            raise LeaseError(f"{folder}: is no folder, and the leases of devices are to lie there") from None
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise LeaseError(f"{folder}: the leases of devices lie there, and this user may not write there") from None
     except OSError as error:
@@ -238,8 +253,10 @@ def _open(path: Path) -> int:
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
+            if not path.parent.is_dir():
+                raise LeaseError(f"{path.parent}: was removed, and the leases of devices with it") from None
             with suppress(FileExistsError):
-                _create(path)
+                os.close(_create(path))
         except OSError as error:
             raise LeaseError(f"{path}: cannot be opened, for the lease of a device: {error.strerror}") from error
 

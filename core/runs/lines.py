@@ -22,7 +22,14 @@ def step_line(record: dict[str, Any], target_tokens: int) -> str:
 
 def event_line(record: dict[str, Any]) -> str | None:
     """An event for people; None for those that other lines already say."""
-    event = record["event"]
+    try:
+        return _event_line(record)
+    except (KeyError, TypeError, ValueError, AttributeError):  # another version's, or somebody else's
+        return None
+
+
+def _event_line(record: dict[str, Any]) -> str | None:
+    event = record.get("event")
     if event == "checkpoint":
         gone = f", removed {', '.join(record['removed'])}" if record.get("removed") else ""
         return f"step {record['step']}  checkpoint {record['path']}{gone}"
@@ -31,6 +38,10 @@ def event_line(record: dict[str, Any]) -> str | None:
     if event == "memory":
         used = record["peak"] - record["before"]
         return f"memory: {size(used)} at the first step's peak, {size(record['estimated'])} estimated for tensors"
+    if event == "restarted":
+        return f"restarted, {record['number']} of {record['of']}: {record['reason']}"
+    if event == "request" and record["what"] == "set":
+        return f"step {record['step']}  set {record['answer']}"
     if event == "resumed":
         return f"resumed at step {record['step']}, {count(record['tokens'])} tokens"
     if event == "not_finite" and "text" in record:

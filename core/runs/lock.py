@@ -20,7 +20,9 @@ def hold(run: RunDirectory) -> int | None:
 
     The supervisor before, which has told its end and is about to exit, is waited for, as is whoever only looks.
     """
-    descriptor = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    opened = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)  # where standard input is closed it would take its place
+    os.close(opened)
     deadline = time.monotonic() + _ENDS_WITHIN_S
     while True:
         try:

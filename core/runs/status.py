@@ -40,29 +40,31 @@ def run_status(run: RunDirectory, now: float | None = None) -> Status:
     """The state of a run at `now`, in seconds of the time of day."""
     now = time.time() if now is None else now
     launch, supervisor, ended = (_object(path) for path in (run.launch, run.supervisor, run.exit))
-    if launch is None:
+    held = is_held(run)
+    if launch is None and not (held and supervisor is not None):
         return Status("lost", False, "it was never started by a supervisor")
-    if supervisor is None or supervisor.get("attempt") != launch.get("attempt"):
-        held = is_held(run)
+    if supervisor is None or (launch is not None and supervisor.get("attempt") != launch.get("attempt")):
         if held or (held is None and now - run.launch.stat().st_mtime < _BEGINS_WITHIN_S):
             return Status("starting", True)
         return Status("lost", False, "its supervisor did not begin; logs/supervisor.log may say why")
     if ended is not None and ended.get("attempt") == supervisor.get("attempt"):
-        return Status(str(ended["outcome"]), False, str(ended.get("reason")), supervisor)
+        return Status(str(ended.get("outcome", "failed")), False, str(ended.get("reason")), supervisor)
     beats = heartbeats(run)
     phase = str(supervisor.get("phase"))
-    if not _is_alive(run, supervisor, now):
+    if not _is_alive(run, supervisor, now, held):
         if phase == "queued":
             return Status("queued", False, "not waiting: its supervisor is gone", supervisor)
         return Status("lost", False, "its supervisor was killed, or its machine went down", supervisor)
-    if phase == "running" and not any(beat["phase"] != "start" for beat in beats):
+    if phase == "running" and not any(beat["phase"] != "start" for beat in heartbeats(run, living=False)):
         phase = "starting"
     return Status(phase if phase in ALIVE else "stopping", True, None, supervisor, tuple(stalls(beats, now)))
 
 
-def _is_alive(run: RunDirectory, supervisor: dict[str, Any], now: float) -> bool:
+def _is_alive(run: RunDirectory, supervisor: dict[str, Any], now: float, held: bool | None) -> bool:
     if supervisor.get("host") == platform.node():
-        return is_alive(int(supervisor["pid"]), str(supervisor["identity"]))
+        if held is False:  # the directory is a copy of one that lives
+            return False
+        return is_alive(int(supervisor.get("pid", 0)), str(supervisor.get("identity")))
     times = [path.stat().st_mtime for path in [run.supervisor, *run.path.glob("heartbeat-*.json")]]
     return now - max(times) < _FAR_SILENCE_S
 

@@ -29,11 +29,12 @@ from core.runs import control
 from core.runs.devices import CPU, DEVICES
 from core.runs.diagnosis import failure_reason, log_sizes
 from core.runs.directory import RunDirectory, write_object
-from core.runs.follow import RecordTail, last_record
+from core.runs.follow import RecordTail
 from core.runs.launch import Launch, read_launch, torchrun_arguments
 from core.runs.leases import Leases, busy_line, lease_folder
 from core.runs.processes import become_subreaper, descendants, end_descendants, identity
 from core.runs.status import AFTER_CHECKPOINT
+from core.runs.summary import last_place
 from core.runs.torchrun import PARENT
 
 _LOOK_EVERY_S = 0.5
@@ -50,6 +51,7 @@ class Supervisor:
         self.how = how
         self._leases: Leases | None = None
         self._signals: list[int] = []
+        self._stop: dict[str, Any] | None = None  # what signals have asked for
         self._wakeup, write_end = os.pipe()
         for end in (self._wakeup, write_end):
             os.set_blocking(end, False)
@@ -115,9 +117,11 @@ class Supervisor:
             self._note("queued")
         while not devices:
             self._wait()
-            if self._stop_asked() is not None:
+            if self._stop_asked() is not None or not self.run.launch.exists():
                 leases.leave_queue(key)
                 return "stopped", "cancelled while it waited for its devices"
+            with suppress(OSError):
+                os.utime(self.run.supervisor)  # by which other machines see that it waits
             devices, busy = leases.take(self.how.wanted, details, key=key)
         leases.leave_queue(key)
         self._facts["devices"] = devices
@@ -133,6 +137,9 @@ class Supervisor:
         told = False
         while process.poll() is None:
             self._wait()
+            if not self.run.config.exists() and not self.run.launch.exists():
+                killed = "for its directory was removed"
+                break
             if (request := self._stop_asked()) is None:
                 continue
             asked = request.get("grace_s")
@@ -146,11 +153,13 @@ class Supervisor:
                 break
         end_descendants()
         events = tail.new()
-        said = [event["event"] for event in events]
+        said = [event.get("event") for event in events]
         if "finished" in said:
             return "finished", "reached its target", False
-        if "stopped" in said:
+        if "stopped" in said and any(self.run.checkpoints.glob("step_*/manifest.json")):
             return "stopped", AFTER_CHECKPOINT, False
+        if "stopped" in said:
+            return "stopped", "stopped on request; the run saves no checkpoints", False
         if killed is not None:
             return "stopped", f"killed {killed}", False
         if control.stop_request(self.run) is not None and "failed" not in said:
@@ -193,9 +202,11 @@ class Supervisor:
         """The request to stop, to which a signal adds: the second one is immediate."""
         signals, self._signals = self._signals, []
         for _ in signals:
-            before = control.stop_request(self.run)
-            control.ask_stop(self.run, now=before is not None)
-        return control.stop_request(self.run)
+            self._stop = {"now": self._stop is not None or control.stop_request(self.run) is not None}
+            with suppress(OSError):  # a full disk: then only this process knows, and tells the ranks
+                control.ask_stop(self.run, now=self._stop["now"])
+        written = control.stop_request(self.run)
+        return written if written is not None else self._stop
 
     def _ask_ranks(self, torchrun: int) -> bool:
         """Tell the ranks to stop, also where no rank 0 is here to see the request; torchrun itself is left alone."""
@@ -227,7 +238,7 @@ class Supervisor:
             self.run.append(self.run.events, {"time": time.time(), "event": event, **details})
 
     def _end(self, outcome: str, reason: str) -> None:
-        last = last_record(self.run.metrics)
+        last = last_place(self.run)
         values = {
             "attempt": self.how.attempt,
             "outcome": outcome,
@@ -245,7 +256,8 @@ class Supervisor:
             except OSError as error:  # a full disk may have room again; without exit.json the run would be lost
                 if not self.run.path.is_dir():
                     return
-                sys.stderr.write(f"{self.run.exit}: cannot be written: {error.strerror}; trying again\n")
+                with suppress(OSError):
+                    sys.stderr.write(f"{self.run.exit}: cannot be written: {error.strerror}; trying again\n")
                 time.sleep(_TELL_EVERY_S)
         self._note("ended")
 

@@ -38,7 +38,7 @@ from core.model.daisy_core import DaisyCore, initialize
 from core.runs.changes import Change, overrides_of, read_changes, record_change
 from core.runs.control import Request, answered, is_pending
 from core.runs.control import pending as control_pending
-from core.runs.directory import RunDirectory
+from core.runs.directory import RunDirectory, read_records
 from core.runs.lines import score_line, step_line
 from core.training.device_peak import device_peak
 from core.training.distributed import Ranks
@@ -210,6 +210,10 @@ class Trainer:
         total_peak = self.ranks.sum(
             torch.tensor(self._peak.flops, dtype=torch.float64, device=self.ranks.device)
         ).item()
+        if self._peak.source == "measured":  # the best that was measured: a start beside other work measures less
+            starts = [record for record in read_records(self.run.events) if record.get("peak_source") == "measured"]
+            same = [record["peak_flops"] for record in starts if record.get("devices") == self.ranks.world_size]
+            total_peak = max([total_peak, *same])
         meter = Meter(config, total_peak, self.data.document_tokens)
         self._event(
             "started" if state.step == 0 else "resumed",
@@ -315,7 +319,8 @@ class Trainer:
         if request.what == "save":
             if self._last_saved != self.state.step:
                 self.save()
-        elif request.what == "eval":
+            return "begun; the event checkpoint tells that it is whole"
+        if request.what == "eval":
             if not self.data.validation:
                 raise RefusedError("the run has no validation shards")
             self._evaluate()
@@ -360,6 +365,7 @@ class Trainer:
             **step.figures,
             **figures,
             "memory": memory,
+            "target_tokens": config.target_tokens,
         }
         self._record(record)
         self._log(step_line(self._stamp() | record, config.target_tokens))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from core.checkpoint.format import complete_checkpoints
@@ -13,6 +13,7 @@ from core.errors import DaisyError, StoppedError
 from core.runs import control
 from core.runs.directory import RunDirectory
 from core.runs.launch import last_log_lines
+from core.runs.leases import Leases, lease_folder
 from core.runs.status import AFTER_CHECKPOINT, run_status
 from daisy_tui.cli.live import LiveRun
 from daisy_tui.cli.text import echo
@@ -21,13 +22,16 @@ _LOOK_EVERY_S = 0.2
 _LOG_LINES = 8
 
 
-def watch(run: RunDirectory, supervisor: subprocess.Popen[bytes], target_tokens: int) -> None:
-    """Show a run until it ends, or until the person leaves it. Raises StoppedError or DaisyError as it ended.
+def watch(run: RunDirectory, start: Callable[[], subprocess.Popen[bytes]], target_tokens: int) -> None:
+    """Start a run and show it until it ends, or until the person leaves it. Raises StoppedError or DaisyError as it
+    ended.
 
     Ctrl-C on a terminal asks whether to stop the run; without one, and for SIGTERM, it stops. Once more kills it.
     """
     live = LiveRun(run, target_tokens)
-    with _signals() as asked:
+    waiting = ""
+    with _signals() as asked:  # from before the start: a Ctrl-C at any moment is one to this run
+        supervisor = start()
         try:
             while True:
                 with suppress(subprocess.TimeoutExpired):
@@ -35,9 +39,15 @@ def watch(run: RunDirectory, supervisor: subprocess.Popen[bytes], target_tokens:
                 live.update()
                 if supervisor.returncode is not None:
                     break
+                if (now := _waiting(run)) != waiting:
+                    waiting = now
+                    live.print(waiting or "its devices are free: starting")
                 if asked and not _stop(run, live, asked):
                     echo(f"left running: daisy runs show {run.path.name}")
                     return
+        except BrokenPipeError:  # whoever read this has left, as `| head` does
+            echo(f"nobody reads on; left running: daisy runs show {run.path.name}", err=True)
+            raise
         finally:
             live.close()
     status = run_status(run)
@@ -47,11 +57,13 @@ def watch(run: RunDirectory, supervisor: subprocess.Popen[bytes], target_tokens:
     if status.state == "finished":
         echo(f"finished: {run.path}; `daisy sample {name}` lets it speak")
     elif status.state == "stopped":
-        how = [] if status.reason == AFTER_CHECKPOINT else [str(status.reason)]
-        goes_on = "goes on exactly" if any(complete_checkpoints(run.checkpoints)) else "begins it anew"
-        raise StoppedError(*how, f"stopped; `daisy train --resume {name}` {goes_on}")
+        how = "stopped" if status.reason == AFTER_CHECKPOINT else f"stopped: {status.reason}"
+        goes_on = "goes on from it" if any(complete_checkpoints(run.checkpoints)) else "begins it anew"
+        raise StoppedError(f"{how}; `daisy train --resume {name}` {goes_on}")
     else:
-        said = live.failures or ([] if status.state == "lost" else last_log_lines(run, _LOG_LINES))
+        said = live.failures
+        if not said and str(status.reason).startswith("torchrun ended"):  # and nobody has said why
+            said = last_log_lines(run, _LOG_LINES)
         said += [] if any(str(status.reason) in line for line in said) else [str(status.reason)]
         raise DaisyError(*(line if str(run.path) in line else f"{run.path}: {line}" for line in said))
 
@@ -63,26 +75,50 @@ def _stop(run: RunDirectory, live: LiveRun, asked: list[int]) -> bool:
     before = control.stop_request(run)
     if before is None and number == signal.SIGINT and sys.stdin.isatty() and sys.stdout.isatty():
         live.close()
-        if not _wants_to_stop():
-            return False
-    control.ask_stop(run, now=before is not None)
+        wish = _wish(queued=run_status(run).state == "queued")
+        if wish != "stop":
+            return wish == "watch"
+    control.stop(run, now=before is not None)
     live.close()
-    if before is None:
+    if before is None and run_status(run).state != "queued":
         echo("stopping: a checkpoint at the next step, then the end (once more to kill)", err=True)
     return True
 
 
-def _wants_to_stop() -> bool:
+def _wish(*, queued: bool) -> str:
+    """What a person wants of the run: stop, leave, or watch."""
+    stop = "Take the run out of the queue" if queued else "Stop the run with a checkpoint"
+    leave = "leave it waiting" if queued else "leave it running"
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    wishes = {"": "stop", "s": "stop", "y": "stop", "l": "leave", "w": "watch", "n": "watch"}
     try:
-        answer = input("Stop the run with a checkpoint (Enter), or leave it running (l)? ")
-        return not answer.strip().lower().startswith("l")
+        while True:
+            answer = input(f"{stop} (Enter), {leave} (l), or go on watching (w)? ").strip().lower()[:1]
+            if answer in wishes:
+                return wishes[answer]
     except KeyboardInterrupt:
-        return True
+        return "stop"
     except EOFError:  # the terminal is gone: that is no answer
-        return False
+        return "leave"
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def _waiting(run: RunDirectory) -> str:
+    """What a queued run waits for, and its place; nothing for one that does not wait."""
+    status = run_status(run)
+    if status.state != "queued":
+        return ""
+    leases = Leases(lease_folder())
+    here = str(run.path.resolve())
+    tickets = [ticket for ticket in leases.tickets() if ticket.waiting]
+    place = next((number for number, ticket in enumerate(tickets, 1) if ticket.details.get("run") == here), None)
+    if place is None:
+        return ""
+    wanted = tickets[place - 1].wanted
+    owners = [f"{key} by {owner.get('run', '?')}" for key, owner in leases.owners().items() if key in wanted.among]
+    held = f"; held: {', '.join(owners)}" if owners else ""
+    return f"queued, place {place} of {len(tickets)}: waits for {', '.join(wanted.among)}{held}"
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class LiveRun:
         """Print what is new."""
         news = [*((record, self._metric) for record in self._metrics.new())]
         news += [(record, self._event) for record in self._events.new()]
-        for record, show in sorted(news, key=lambda item: item[0]["time"]):
+        for record, show in sorted(news, key=lambda item: item[0].get("time", 0.0)):
             show(record)
 
     def print(self, line: str) -> None:
@@ -47,12 +47,12 @@ class LiveRun:
 
     def _metric(self, record: dict[str, Any]) -> None:
         if "train_loss" in record:
-            self._progress(step_line(record, self._target))
-        for name, score in record.get("val", {}).items():
+            self._progress(step_line(record, record.get("target_tokens", self._target)))
+        for name, score in (record.get("val") or {}).items():
             self.print(score_line(record["step"], name, score))
 
     def _event(self, record: dict[str, Any]) -> None:
-        if record["event"] == "failed" and record["message"] not in self.failures:
+        if record.get("event") == "failed" and record["message"] not in self.failures:
             self.failures.append(record["message"])
         if line := event_line(record):
             self.print(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,9 @@ import click
 
 from core.runs import control
 from core.runs.devices import is_number
-from core.runs.directory import RunDirectory, RunError, find_run
+from core.runs.directory import RunDirectory, RunError, find_run, write_object
 from core.runs.leases import Leases, Ticket, lease_folder
+from core.runs.lock import hold
 from core.runs.status import run_status
 from daisy_tui.cli.checkpoints import RUNS
 from daisy_tui.cli.text import JSON, echo, print_json
@@ -27,8 +29,9 @@ def queue(move: tuple[str, str] | None, cancel: str | None, as_json: bool) -> No
     """The runs of this machine that wait for devices, the next one first; and who has the devices."""
     leases = Leases(lease_folder())
     if move is not None:
-        if not is_number(move[1]):
-            raise click.UsageError(f"--move {move[0]} {move[1]}: the place is a number from 1")
+        places = len(leases.tickets())
+        if not is_number(move[1]) or not 1 <= int(move[1]) <= max(places, 1):
+            raise click.UsageError(f"--move {move[0]} {move[1]}: the place is a number from 1 to {max(places, 1)}")
         leases.move(_ticket(leases, move[0]).key, int(move[1]))
     if cancel is not None:
         ticket = _ticket(leases, cancel)
@@ -37,7 +40,9 @@ def queue(move: tuple[str, str] | None, cancel: str | None, as_json: bool) -> No
             control.ask_stop(directory)
             while run_status(directory).alive:
                 time.sleep(_LOOK_EVERY_S)
-        leases.leave_queue(ticket.key)
+            leases.leave_queue(ticket.key)
+        else:
+            cancel_waiting(directory)
     tickets, owners = leases.tickets(), leases.owners()
     if as_json:
         waiting = [{"run": t.details.get("run"), "devices": t.wanted.among, "waiting": t.waiting} for t in tickets]
@@ -52,6 +57,26 @@ def queue(move: tuple[str, str] | None, cancel: str | None, as_json: bool) -> No
         run = Path(str(ticket.details.get("run", "?")))
         state = "" if ticket.waiting else f"  not waiting: `daisy train --resume {run.name} --queue` starts it again"
         echo(f"{place}. {run.name}  wants {ticket.wanted.number} of {wanted}{state}")
+
+
+def cancel_waiting(run: RunDirectory) -> None:
+    """Take a run out of the queue whose supervisor is gone: nobody else is left to write how it ended.
+
+    Raises RunError where somebody starts it at this moment.
+    """
+    lock = hold(run)
+    if lock is None:
+        raise RunError(f"{run.path}: is being started")
+    try:
+        leases = Leases(lease_folder())
+        for ticket in leases.tickets():
+            if ticket.details.get("run") == str(run.path.resolve()):
+                leases.leave_queue(ticket.key)
+        if (status := run_status(run)).state == "queued" and status.supervisor is not None:
+            said = {"outcome": "stopped", "code": 3, "reason": "cancelled in the queue, where nobody waited any more"}
+            write_object(run.exit, {"attempt": status.supervisor["attempt"], **said, "time": time.time()})
+    finally:
+        os.close(lock)
 
 
 def _ticket(leases: Leases, name: str) -> Ticket:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -10,12 +12,33 @@ import click
 
 from core.text import printable
 
+_WIDTH = 32
+
+
+class Seconds(click.FloatRange):
+    """Seconds, at least one, and a number: click's own range lets NaN pass."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return number
+
+
+SECONDS = Seconds(1)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def echo(text: str, *, err: bool = False) -> None:
     """Print text that may hold anybody's names and paths: control characters do not act."""
     click.echo(printable(text), err=err)
+
+
+def short(text: str) -> str:
+    """A name as a table on a terminal has room for: its beginning. Whole where no person reads it."""
+    return text if len(text) <= _WIDTH or not sys.stdout.isatty() else text[: _WIDTH - 1] + "…"
 
 
 def print_json(value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from core.runs.status import run_status
 from core.text import plural
 from daisy_tui.cli.checkpoints import RUNS, checkpoint_folder
 from daisy_tui.cli.foreground import watch
-from daisy_tui.cli.text import echo
+from daisy_tui.cli.text import JSON, SECONDS, echo, print_json
 from daisy_tui.resuming import Resuming, check_warm_start, resuming
 
 
@@ -65,10 +66,11 @@ from daisy_tui.resuming import Resuming, check_warm_start, resuming
     "--devices", metavar="LIST", help="`0,1`, `any:2`, or `cpu`. [default: the first ones; a resumed run's own]"
 )
 @click.option("--queue", is_flag=True, help="Where a device is busy, wait for it in the queue of this machine.")
+@JSON
 @click.option("--detach", is_flag=True, help="Print the run's id and return; the run goes on by itself.")
 @click.option(
     "--grace",
-    type=click.FloatRange(1),
+    type=SECONDS,
     default=GRACE_S,
     show_default=True,
     help="Seconds that a run has to end in when it is asked to stop.",
@@ -89,6 +91,7 @@ def train(
     devices: str | None,
     queue: bool,
     detach: bool,
+    as_json: bool,
     grace: float,
     dry_run: bool,
     nnodes: int,
@@ -103,6 +106,8 @@ def train(
     CONFIG: the run has its own, and OVERRIDES change what may change, such as target_tokens.
     """
     machines = _machines(nnodes, node_rank, rdzv_endpoint)
+    if as_json and not detach:
+        raise click.UsageError("--json goes with --detach")
     if resume is not None:
         typed = (*([config] if config is not None else []), *overrides)
         if init_checkpoint or begin_shard or name or any("=" not in t and not t.startswith("--") for t in typed):
@@ -111,7 +116,7 @@ def train(
             )
         run = find_run(RUNS, resume)
         if (status := run_status(run)).alive:
-            raise RunError(f"{run.path}: is {status.state} already")
+            raise RunError(f"{run.path}: is {status.state} already; `daisy runs show {run.path.name}` tells how it is")
         nproc, wanted = _devices(run, devices, nproc)
         composed, found, kind = _resumed(run, typed, nproc * machines.number, dry_run)
         if kind.kind == "different" and not accept_new_data:
@@ -120,6 +125,10 @@ def train(
             raise RunError(f"{run.path}: {'; '.join(kind.differs)}")
         echo(str(kind), err=detach)
         if kind.kind == "finished":
+            if as_json:
+                print_json({"run": run.path.name, "path": str(run.path), "kind": kind.kind})
+            elif detach:
+                echo(run.path.name)
             return 0
     elif config is None:
         raise click.UsageError("name a CONFIG (`daisy config list` shows them), or a run to --resume")
@@ -149,27 +158,37 @@ def train(
     if dry_run:
         _show(composed, found, run, how)
         return 0
-    if not queue:
-        _check_free(how)
+    leases = Leases(lease_folder())
+    if not queue and (busy := leases.in_the_way(how.wanted)):
+        raise LeaseError(*(busy_line(item) for item in busy))
     if resume is None:
         assert config is not None
         called = (name or Path(config).stem) + (f"-machine{node_rank}" if node_rank else "")
         run = create_run(RUNS, called, composed.config, _facts(nproc, composed), datetime.now(), overrides)
-    elif typed and not node_rank:
-        _keep(run, kind.step, typed, nproc * machines.number)
-    supervisor = start(run, how)
+
+    def prepare() -> None:
+        if resume is not None and typed and not node_rank:
+            _keep(run, kind.step, typed, nproc * machines.number)
+
     if detach:
-        echo(run.path.name)
+        start(run, how, prepare)
+        if as_json:
+            print_json(
+                {"run": run.path.name, "path": str(run.path)} | ({"kind": kind.kind} if resume is not None else {})
+            )
+        else:
+            echo(run.path.name)
         return 0
-    echo(f"run {run.path}: starting {plural(nproc, 'rank')} on {', '.join(how.devices[: how.number])}")
-    watch(run, supervisor, composed.config.target_tokens)
+    devices = ", ".join(how.devices[: how.number])
+    echo(f"run {run.path}: {plural(nproc, 'rank')} on {devices}{', when it is free' if queue else ''}")
+    watch(run, lambda: start(run, how, prepare), composed.config.target_tokens)
     return 0
 
 
 def _devices(run: RunDirectory, asked: str | None, nproc: int | None) -> tuple[int, Wanted]:
     """The devices of a run that goes on: those it had, where they are and no others are asked for."""
     have = gpus()
-    nproc = nproc or int(run.facts().get("devices", 1))
+    nproc = nproc or _devices_before(run)
     before = read_launch(run) if run.launch.exists() else None
     here = {CPU, *(device.key for device in have)}
     if asked is None and before is not None and nproc == before.nproc and here.issuperset(before.devices):
@@ -177,18 +196,18 @@ def _devices(run: RunDirectory, asked: str | None, nproc: int | None) -> tuple[i
     return choose(asked, nproc, have)
 
 
-def _check_free(how: Launch) -> None:
-    """Say at once whose a device is, before there is a run that could not begin."""
-    leases = Leases(lease_folder())
-    devices, busy = leases.take(how.wanted, {"pid": os.getpid()})
-    leases.release()
-    if not devices:
-        raise LeaseError(*(busy_line(item) for item in busy))
+def _devices_before(run: RunDirectory) -> int:
+    try:
+        return int(run.facts().get("devices") or 1)
+    except (RunError, TypeError, ValueError):
+        return 1
 
 
 def _machines(count: int, rank: int, endpoint: str | None) -> Machines:
     if count > 1 and endpoint is None:
         raise click.UsageError("several machines meet at --rdzv-endpoint HOST:PORT, an open port of machine 0")
+    if endpoint is not None and not re.fullmatch(r".+:\d{1,5}", endpoint):
+        raise click.UsageError(f"--rdzv-endpoint {endpoint}: write HOST:PORT")
     if rank >= count:
         raise click.UsageError(f"--node-rank {rank} is none of {count} machines; they are 0 to {count - 1}")
     return Machines(count, rank, endpoint)
@@ -201,9 +220,9 @@ def _keep(run: RunDirectory, step: int, typed: Sequence[str], world_size: int) -
     drop_changes(run, step, [word.lstrip("-").partition("=")[0] for word in typed])
 
 
-def going_on(run: RunDirectory, overrides: Sequence[str]) -> Resuming:
-    """How a run would go on with overrides, on as many devices as it had."""
-    return _resumed(run, overrides, _devices(run, None, None)[0], dry_run=True)[2]
+def going_on(run: RunDirectory, overrides: Sequence[str], nproc: int | None, devices: str | None) -> Resuming:
+    """How a run would go on with overrides and devices, by default those that it had."""
+    return _resumed(run, overrides, _devices(run, devices, nproc)[0], dry_run=True)[2]
 
 
 def _resumed(

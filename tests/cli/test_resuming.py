@@ -25,10 +25,12 @@ from core.runs.changes import Change, overrides_of, read_changes, record_change
 from core.runs.create import create_run
 from core.runs.directory import RunDirectory, RunError, write_object
 from core.runs.launch import Launch
+from core.runs.lock import hold
 from core.runs.processes import identity
 from daisy_tui.resuming import Resuming, resuming
 
 STEP, STEP_TOKENS = 4, 128
+EXACT = "resume from step_000000004: exact (its next batch is the one that was to come)"
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def _resuming(run: RunDirectory, *overrides: str, devices: int = 1) -> Resuming:
 def test_a_run_that_nothing_has_changed_for_goes_on_exactly(run: RunDirectory) -> None:
     kind = _resuming(run)
     assert (kind.kind, kind.differs) == ("exact", ())
-    assert str(kind) == "resume from step_000000004: exact"
+    assert str(kind) == EXACT
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_what_was_set_before_the_checkpoint_or_after_it_is_met_again_and_changes
 
 def test_the_command_says_how_a_run_would_go_on_and_starts_nothing(run: RunDirectory, daisy: Any) -> None:
     ran = daisy("runs", "resume", "a", "--dry-run")
-    assert (ran.code, ran.out, ran.err) == (0, "resume from step_000000004: exact\n", "")
+    assert (ran.code, ran.out, ran.err) == (0, f"{EXACT}\n", "")
     told = json.loads(daisy("runs", "resume", "a", "lr_scale=0.5", "--dry-run", "--json").out)
     assert told == {"run": run.path.name, "kind": "approximate", "differs": ["lr_scale changed"]}
     assert not run.launch.exists()
@@ -216,14 +218,14 @@ def test_the_command_says_how_a_run_would_go_on_and_starts_nothing(run: RunDirec
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """How runs were started, which does not happen."""
     launches: list[Launch] = []
-    monkeypatch.setattr("daisy_tui.cli.train.start", lambda _run, how: launches.append(how))
+    monkeypatch.setattr("daisy_tui.cli.train.start", lambda _run, how, prepare: [prepare(), launches.append(how)])
     return launches
 
 
 def test_a_run_goes_on_as_it_was_started(run: RunDirectory, daisy: Any, started: list[Launch]) -> None:
     before = run.config.read_bytes()
     ran = daisy("runs", "resume", "a", "--detach")
-    assert (ran.code, ran.out, ran.err) == (0, f"{run.path.name}\n", "resume from step_000000004: exact\n")
+    assert (ran.code, ran.out, ran.err) == (0, f"{run.path.name}\n", f"{EXACT}\n")
     assert started == [Launch(1, resume=True)]
     assert run.config.read_bytes() == before
 
@@ -244,7 +246,7 @@ def test_what_was_set_later_holds_no_sooner_when_something_else_is_typed(
 ) -> None:
     record_change(run, Change(6, {"lr_scale": "0.5"}))
     ran = daisy("train", "--resume", "a", "log_every_steps=2", "--detach")
-    assert ran.err == "resume from step_000000004: exact\n"
+    assert ran.err == f"{EXACT}\n"
     assert len(started) == 1
 
     def scale(step: int) -> float:
@@ -285,6 +287,9 @@ def test_a_run_that_lives_does_not_go_on_twice(run: RunDirectory, daisy: Any, st
     me = {"pid": os.getpid(), "identity": identity(os.getpid()), "host": platform.node(), "user": "me"}
     write_object(run.launch, {"attempt": 1})
     write_object(run.supervisor, {"attempt": 1, "phase": "queued", "devices": [], **me})
+    hold(run)
     ran = daisy("runs", "resume", "a", "--detach")
-    assert (ran.code, ran.err) == (1, f"error: runs/{run.path.name}: is queued already\n")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert ran.err.startswith(f"error: runs/{run.path.name}: is queued already; ")
+    assert daisy("runs", "resume", "a", "--dry-run").code == 1
     assert started == []

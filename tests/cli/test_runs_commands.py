@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import signal
 import tarfile
 import threading
 import time
@@ -19,8 +20,9 @@ import pytest
 from core.checkpoint.format import checkpoint_name
 from core.checkpoint.retention import Retention
 from core.runs import control
-from core.runs.directory import RunDirectory, read_object, write_object
+from core.runs.directory import RunDirectory, RunError, read_object, write_object
 from core.runs.leases import Leases, Wanted
+from core.runs.lock import hold
 from core.runs.processes import identity
 from daisy_tui.pruning import pruning
 
@@ -45,6 +47,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
             write_object(run.exit, {"attempt": 1, "outcome": state, "reason": f"why it {state}"})
         elif state in ("lost", "not waiting"):
             supervisor |= {"identity": "another's", "phase": "queued" if state == "not waiting" else "running"}
+        else:
+            hold(run)
         write_object(run.supervisor, supervisor)
         if state == "running":
             _beat(run, time.time(), time.time())
@@ -165,10 +169,12 @@ def test_show_names_the_rank_that_hangs_before_those_that_wait_for_it(make: Make
     run, now = make(A, "running"), time.time()
     _beat(run, now, now - 100, rank=0)
     _beat(run, now - 90, now - 95, rank=1)
-    stalled = [line for line in daisy("runs", "show", "a").out.splitlines() if "stalled" in line]
+    shown = daisy("runs", "show", "a").out
+    stalled = [line for line in shown.splitlines() if "stalled: " in line]
     assert "rank 1 is silent (stopped, or its machine hangs) in phase step for 9" in stalled[0]
     assert "rank 0 makes no progress in phase step for 10" in stalled[1]
-    assert "--stacks" in stalled[0]
+    assert "--stacks" in shown
+    assert "running, stalled" in daisy("runs", "list").out
     facts = json.loads(daisy("runs", "show", "a", "--json").out)
     assert [beat["rank"] for beat in facts["heartbeats"]] == [0, 1]
     assert facts["stalls"][0].startswith("rank 1 is silent")
@@ -193,7 +199,7 @@ def test_logs_are_shown_searched_and_cannot_act_on_the_terminal(make: Make, dais
     assert json.loads(lines[0]) == {"rank": 0, "line": "step 1"}
     missing = daisy("runs", "logs", "a", "--rank", "2")
     assert missing.code == 1
-    assert "there are: rank0.log, rank1.log" in missing.err
+    assert f"there are: runs/{A}/logs/rank0.log, runs/{A}/logs/rank1.log" in missing.err
     assert daisy("runs", "logs", "a", "--grep", "(").code == 2
 
 
@@ -211,11 +217,17 @@ def test_a_stop_is_asked_for(make: Make, daisy: Any, options: list[str], now: bo
 
 def test_a_run_that_has_ended_answers_nothing(make: Make, daisy: Any) -> None:
     make(A)
+    make(B, "stopped")
     for command in (["stop"], ["save"], ["eval"], ["set", "lr_scale=0.5"]):
         ran = daisy("runs", command[0], "a", *command[1:])
         assert (ran.code, ran.out) == (1, "")
-        assert ran.err == f"error: runs/{A}: is finished, so nobody answers; `daisy runs resume {A}` goes on\n"
+        longer = f"`daisy train --resume {A} target_tokens=…` trains it longer"
+        assert ran.err == f"error: runs/{A}: has finished; {longer}\n"
+        ran = daisy("runs", command[0], "b", *command[1:])
+        assert ran.err == f"error: runs/{B}: is stopped, so nobody answers; `daisy runs resume {B}` goes on\n"
     assert not Path("runs", A, "control").exists()
+    make("20260301-000000-c", "queued")
+    assert "is queued, and save is for a run that trains" in daisy("runs", "save", "c").err
 
 
 @pytest.mark.parametrize("values", [["lr_scale"], ["=0.5"], ["lr_scale=0.5", "seed"], []])
@@ -244,12 +256,33 @@ def test_a_request_waits_for_its_answer(make: Make, daisy: Any, rank_0: Any) -> 
     assert (ran.code, ran.out) == (0, f"{A}: step 1,200: set done: lr_scale=0.5, tags=a=b\n")
     assert (asked[0].what, asked[0].values) == ("set", {"lr_scale": "0.5", "tags": "a=b"})
     rank_0(run, says("done"))
-    answer = json.loads(daisy("runs", "save", "a", "--json").out)
-    assert (asked[1].what, answer["step"], answer["answer"]) == ("save", 1200, "done")
+    answer = json.loads(daisy("runs", "eval", "a", "--json").out)
+    assert (asked[1].what, answer["step"], answer["answer"]) == ("eval", 1200, "done")
     rank_0(run, says("refused: no validation shards"))
     ran = daisy("runs", "eval", "a")
-    assert (ran.code, ran.out) == (1, "")
+    assert (ran.code, ran.out) == (2, "")
     assert ran.err == f"error: {A}: eval refused: no validation shards\n"
+
+
+def test_a_save_is_done_once_its_checkpoint_is_whole(make: Make, daisy: Any, rank_0: Any) -> None:
+    run = make(A, "running")
+
+    def begins(request: control.Request) -> None:
+        event = {"time": 2.0, "event": "request", "id": request.id, "step": 12, "answer": "begun"}
+        control.answered(run, request)
+        run.append(run.events, event)
+        run.append(run.events, {"time": 3.0, "event": "checkpoint", "step": 12, "path": "step_000000012"})
+
+    rank_0(run, begins)
+    assert daisy("runs", "save", "a").out == f"{A}: step 12: save done: step_000000012\n"
+
+    def fails(request: control.Request) -> None:
+        run.append(run.events, {"time": 2.0, "event": "request", "id": request.id, "step": 14, "answer": "begun"})
+        run.append(run.events, {"time": 3.0, "event": "warning", "step": 14, "message": "the disk is full"})
+
+    rank_0(run, fails)
+    ran = daisy("runs", "save", "a")
+    assert (ran.code, ran.err) == (1, f"error: runs/{A}: the disk is full\n")
 
 
 def test_a_run_that_ends_before_it_answers_is_told_and_the_request_is_taken_back(
@@ -412,7 +445,7 @@ def test_runs_move_in_the_queue(make: Make, daisy: Any, leases: Leases) -> None:
         _wait(leases, make(name, "queued"))
     assert daisy("runs", "queue", "--move", "c", "1").code == 0
     assert _queued(daisy) == ["c", "a", "b"]
-    for place in ("first", "-1", "²"):
+    for place in ("first", "-1", "²", "0", "4"):
         assert daisy("runs", "queue", "--move", "b", place).code == 2, place
     ran = daisy("runs", "queue", "--move", "nope", "1")
     assert (ran.code, ran.out) == (1, "")
@@ -439,6 +472,10 @@ def test_a_cancelled_run_leaves_the_queue_and_one_that_is_gone_is_cleared_away(
     _wait(leases, waiting)
     assert daisy("runs", "queue", "--cancel", "b").code == 0
     assert _queued(daisy) == ["a"]
+    (cancelled,) = (run for run in json.loads(daisy("runs", "list", "--json").out) if run["name"] == "b")
+    assert (cancelled["state"], cancelled["alive"]) == ("stopped", False)
+    make("20260301-000000-c", "not waiting")
+    assert "stopped: cancelled in the queue" in daisy("runs", "stop", "c").out
 
     def supervise() -> None:
         if control.stop_request(waiting) is None:
@@ -499,3 +536,97 @@ def test_a_run_directory_of_another_program_breaks_no_listing(make: Make, daisy:
     listed = json.loads(daisy("runs", "list", "--json").out)
     assert [(run["id"], run["state"]) for run in listed] == [(B, "lost"), (A, "finished")]
     assert read_object(RunDirectory(Path("runs") / A).exit)["outcome"] == "finished"
+
+
+def test_a_run_named_by_a_link_or_as_here_is_exported_whole_without_its_checkpoints(
+    make: Make, daisy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(A)
+    _checkpoint(run, 1)
+    (tmp_path / "link").symlink_to(run.path.resolve())
+    monkeypatch.chdir(run.path)
+    for name, out in (("../../link", "l.tar.gz"), (".", "h.tar.gz")):
+        assert daisy("runs", "export", name, "--out", f"../../{out}").code == 0
+        with tarfile.open(tmp_path / out) as archive:
+            names = archive.getnames()
+        assert f"{A}/metrics.jsonl" in names
+        assert not [name for name in names if "safetensors" in name]
+    assert daisy("runs", "export", ".", "--out", "x.csv", "--checkpoints", "all").code == 2
+
+
+def test_steps_that_were_repeated_are_in_a_table_once(make: Make, daisy: Any) -> None:
+    run = make(A, records=4)
+    for step in (3, 4, 5):
+        run.append(run.metrics, {"time": 20.0, "step": step, "tokens": 100 * step, "train_loss": 1.0})
+    assert daisy("runs", "export", "a", "--out", "t.csv").code == 0
+    with Path("t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["train_loss"] for row in rows][2:] == ["1.0"] * 3
+
+
+def test_nothing_is_pruned_where_the_checkpoint_that_stays_is_damaged(make: Make, daisy: Any) -> None:
+    run = make(A)
+    steps = [_checkpoint(run, step) for step in (1, 2, 3)]
+    (steps[2] / "model.safetensors").write_bytes(b"y" * 1000)
+    ran = daisy("runs", "prune", "a", "--yes")
+    assert ran.code == 1
+    assert "step_000000003/model.safetensors: its content differs from the manifest's hash" in ran.err
+    assert all(step.exists() for step in steps)
+
+
+def test_a_run_that_is_pruned_from_elsewhere_keeps_what_its_neighbours_began_from(
+    make: Make, daisy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(A)
+    steps = [_checkpoint(run, step) for step in (1, 2, 3)]
+    make(B, parent=str(steps[0].resolve()))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert daisy("runs", "prune", f"../runs/{A}", "--yes").code == 0
+    monkeypatch.chdir(tmp_path)
+    assert [step.exists() for step in steps] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("exit.json", '{"attempt": 1}'),
+        ("heartbeat-0.json", "{}"),
+        ("metrics.jsonl", '{"train_loss": "x", "val": 3}\n{"val": {"a": 3}}\n'),
+        ("events.jsonl", "{}\n"),
+        ("run.json", '{"devices": null}'),
+        ("supervisor.json", "{}"),
+        ("peaks.json", "[]"),
+    ],
+)
+def test_one_damaged_file_keeps_nobody_from_seeing_the_runs(make: Make, daisy: Any, file: str, content: str) -> None:
+    run = make(A, "running")
+    make(B)
+    if file == "heartbeat-0.json":
+        content = json.dumps({"pid": os.getpid(), "identity": identity(os.getpid())})
+    (run.path / file).write_text(content)
+    assert [found["id"] for found in json.loads(daisy("runs", "list", "--json").out)] == [B, A]
+    assert daisy("runs", "show", "a").code == 0
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0"])
+def test_a_grace_time_is_a_number_of_seconds(make: Make, daisy: Any, seconds: str) -> None:
+    make(A, "running")
+    assert daisy("runs", "stop", "a", "--grace", seconds).code == 2
+
+
+def test_a_request_that_cannot_be_written_becomes_a_signal(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, sent = make(A, "running"), []
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(control, "ask_stop", full)
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    control.stop(run)
+    control.stop(run, now=True)
+    assert sent == [(os.getpid(), signal.SIGTERM)] * 3
+    write_object(run.supervisor, {"pid": os.getpid(), "identity": "another's", "host": platform.node()})
+    with pytest.raises(RunError, match="control: cannot be written: No space left on device"):
+        control.stop(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.runs.directory import RunDirectory, write_object
-from core.runs.lock import hold
+from core.runs.lock import hold, is_held
 from core.runs.processes import identity
 from core.runs.status import run_status
 
@@ -35,7 +36,9 @@ def dead() -> tuple[int, str]:
 
 
 def _watch(run: RunDirectory, phase: str, process: tuple[int, str] | None = None, **facts: Any) -> None:
-    """Let this process, or another one, be the supervisor of the first attempt."""
+    """Let this process, which has the lock, or another one, be the supervisor of the first attempt."""
+    if process is None and not is_held(run):
+        hold(run)
     pid, known = process or (os.getpid(), identity(os.getpid()))
     facts = {"attempt": 1, "host": platform.node(), "devices": ["cpu"]} | facts
     write_object(run.supervisor, {"pid": pid, "identity": known, "phase": phase, **facts})
@@ -92,15 +95,13 @@ def test_a_queued_run_that_nobody_waits_for_any_more_is_queued_and_not_alive(
     assert run_status(run)[:3] == ("queued", False, "not waiting: its supervisor is gone")
 
 
-def test_a_run_is_running_once_a_rank_that_lives_has_left_its_start(run: RunDirectory, dead: tuple[int, str]) -> None:
+def test_a_run_is_running_once_a_rank_has_left_its_start(run: RunDirectory) -> None:
     _watch(run, "starting")
     assert run_status(run).state == "starting"
     _watch(run, "running")
     assert run_status(run).state == "starting", "no rank has said anything"
     _beat(run, "start")
     assert run_status(run).state == "starting"
-    _beat(run, "step", dead, rank=1)
-    assert run_status(run).state == "starting", "a heartbeat of a dead rank is none"
     _beat(run, "step", rank=1)
     assert run_status(run)[:3] == ("running", True, None)
 
@@ -134,6 +135,29 @@ def test_a_supervisor_that_is_gone_without_an_outcome_is_a_lost_run(
     status = run_status(run)
     assert (status.state, status.alive, status.stalls) == ("lost", False, ())
     assert "was killed" in str(status.reason)
+
+
+def test_a_copy_of_a_run_that_lives_does_not(run: RunDirectory, tmp_path: Path) -> None:
+    _watch(run, "running")
+    assert run_status(run).alive
+    copy = RunDirectory(tmp_path.with_name(tmp_path.name + "-copy"))
+    shutil.copytree(run.path, copy.path)
+    assert run_status(copy)[:2] == ("lost", False)
+    assert run_status(run).alive
+
+
+def test_a_run_lives_though_its_launch_was_lost_or_damaged(run: RunDirectory) -> None:
+    _watch(run, "running")
+    run.launch.write_text("")
+    assert run_status(run).alive
+    run.launch.unlink()
+    assert run_status(run).alive
+
+
+def test_a_rank_that_has_ended_has_begun(run: RunDirectory, dead: tuple[int, str]) -> None:
+    _watch(run, "running")
+    _beat(run, "end", dead)
+    assert run_status(run).state == "running"
 
 
 def test_a_pid_that_is_used_again_is_not_the_supervisor(run: RunDirectory, dead: tuple[int, str]) -> None:

@@ -28,7 +28,7 @@ def _run(root: Path, name: str, *records: dict[str, Any]) -> RunDirectory:
 
 def _point(step: int, **more: Any) -> dict[str, Any]:
     figures = {"train_loss": 5.0 - step / 100, "eta_s": 9.0, "tokens_per_s": 1000.0}
-    return {"time": 1.0, "step": step, "tokens": 128 * step, **figures, **more}
+    return {"time": 1.0, "step": step, "tokens": 128 * step, "target_tokens": 640, **figures, **more}
 
 
 def _val(step: int, **losses: float) -> dict[str, Any]:
@@ -67,6 +67,8 @@ def test_a_summary_has_the_last_log_point_and_the_mean_of_the_last_evaluation(tm
         "devices": ["cpu"],
         "config": "configs/a.yml",
         "parent": None,
+        "started": run.started,
+        "target_tokens": 640,
         "stalls": [],
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from core.runs import control
 from core.runs.directory import RunDirectory, RunError, read_object, read_records, write_object
 from core.runs.launch import Launch, start
 from core.runs.leases import Leases, Wanted
+from core.runs.lock import is_held
 from core.runs.peaks import read_peaks
 from core.runs.processes import is_alive
 from core.runs.status import AFTER_CHECKPOINT, run_status
@@ -54,7 +56,8 @@ def ready(phase="step"):
     print("ready", flush=True)
 
 def waits(): ready(); signal.pause()
-def stops(*_): note("stopped"); os._exit(0)
+def saves(): p = run.checkpoints / "step_000000004"; p.mkdir(parents=True); (p / "manifest.json").touch()
+def stops(*_): saves(); note("stopped"); os._exit(0)
 def ignore(): signal.signal(signal.SIGTERM, signal.SIG_IGN)
 """
 TORCHRUN = f"""{COMMON}
@@ -401,6 +404,56 @@ def test_a_run_has_one_supervisor_and_a_second_start_changes_nothing(begin: Begi
     control.ask_stop(run)
     assert process.wait(60) == 3
     assert run_status(run)[:3] == ("stopped", False, AFTER_CHECKPOINT)
+
+
+def test_a_run_whose_supervisor_was_killed_before_it_wrote_anything_is_lost_and_can_be_started(begin: Begin) -> None:
+    run, process = begin(FINISHES)
+    assert _ended(run, process)["attempt"] == 1
+    run.supervisor.unlink()  # as if the second start had been killed at once
+    write_object(run.launch, {**read_object(run.launch), "attempt": 2})
+    assert run_status(run)[:2] == ("lost", False)
+    run, process = begin(FINISHES)
+    assert _ended(run, process)["attempt"] == 3
+
+
+def test_what_a_start_prepares_is_not_done_by_who_comes_second(begin: Begin) -> None:
+    run, process = begin(STOPS)
+    until(_state(run, "running"))
+    done: list[str] = []
+    with pytest.raises(RunError, match="already"):
+        start(run, Launch(nproc=1), lambda: done.append("prepared"))
+    assert done == []
+    control.ask_stop(run)
+    assert process.wait(60) == 3
+    second = start(run, Launch(nproc=1), lambda: done.append("prepared"))
+    assert done == ["prepared"]
+    until(_state(run, "running"))
+    control.ask_stop(run)
+    assert second.wait(60) == 3
+
+
+def test_the_lock_is_held_though_standard_input_was_closed(begin: Begin) -> None:
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        run, process = begin(STOPS)
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+    until(_state(run, "running"))
+    assert is_held(run)
+    control.ask_stop(run)
+    _ended(run, process)
+
+
+def test_a_run_whose_directory_was_removed_ends(begin: Begin, tmp_path: Path) -> None:
+    run, process = begin(HANGS)
+    until(_state(run, "running"))
+    known = list(read_records(run.path / "processes.jsonl"))
+    shutil.rmtree(run.path)
+    assert process.wait(60) == 3
+    assert not any(is_alive(record["pid"], record["identity"]) for record in known)
+    assert _is_free()
 
 
 def test_a_supervisor_that_fails_itself_says_so_and_leaves_nothing_behind(begin: Begin, tmp_path: Path) -> None:
