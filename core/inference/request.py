@@ -41,7 +41,8 @@ class SamplingParams:
     Penalties are as in the field: repetition (Keskar et al. 2019) divides the score of whatever prompt or answer hold,
     presence and frequency (OpenAI) are taken from the scores of what the answer holds, once and for each time.
     `logit_bias` is added by id. `stop_tokens` end the answer and are no part of its text, as end-of-text does unless
-    `ignore_eos`; neither can come before `min_tokens`. What is drawn is a function of (seed, choice, step).
+    `ignore_eos`; neither can come before `min_tokens`. The order is penalties, biases, temperature, top_k, min_p,
+    top_p. What is drawn is a function of (seed, choice, step).
 
     Raises SamplingError for a value out of its range.
     """

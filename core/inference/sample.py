@@ -10,7 +10,6 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,16 +64,15 @@ def _sample(a: argparse.Namespace) -> None:
     # What a link such as `latest` points at now: it may point elsewhere before all is read.
     checkpoint = display_path(a.checkpoint.resolve())
     generator = Generator.from_checkpoint(checkpoint, str(device))
-    said: list[int] = []
     began = time.monotonic()
-    pieces = generator.text(_noted(generator.tokens(a.prompt, a.max_tokens, params), said))
-    first = next(pieces, "")  # a prompt that is too long is refused here
-    _write(a.prompt + first)
-    for piece in pieces:
-        _write(piece)
+    text, said = a.prompt, 0
+    for piece in generator.pieces(a.prompt, a.max_tokens, params):  # a prompt that is too long is refused here
+        said = piece.completion_tokens
+        _write(text + piece.text)
+        text = ""
     seconds = time.monotonic() - began
-    _write("\n")
-    speed = f"{len(said)} tokens in {seconds:.2f} s, prompt included ({len(said) / seconds:.0f} tokens/s)"
+    _write(text + "\n")
+    speed = f"{said} tokens in {seconds:.2f} s, prompt included ({said / seconds:.0f} tokens/s)"
     _say(f"{speed}, from {checkpoint}")
 
 
@@ -94,12 +92,6 @@ def _device(name: str) -> torch.device:
         return torch.device(name)
     here = f"auto, cpu, cuda:0 to cuda:{torch.cuda.device_count() - 1}" if found else "auto, cpu (no CUDA here)"
     raise SamplingError(f"--device {name}: there is no such device; there are {here}")
-
-
-def _noted(tokens: Iterator[int], said: list[int]) -> Iterator[int]:
-    for token in tokens:
-        said.append(token)
-        yield token
 
 
 def _write(text: str) -> None:

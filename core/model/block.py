@@ -13,6 +13,7 @@ from core.model.attention import attention
 from core.model.cache import LayerCache, Rows
 from core.model.feedforward import FeedForward
 from core.model.rotary import rotate
+from core.model.visibility import visible
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -99,13 +100,18 @@ def _decode(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, rows: Rows) -> T
 def _prefill(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, rows: Rows) -> Tensor:
     """Attend from several new tokens a row to what its slot held before and to each other, then store them."""
     y = torch.empty_like(q)
+    time = q.shape[2]
     slots = range(len(q)) if rows.slots is None else rows.slots.tolist()
-    starts = torch.zeros(1, q.shape[2], dtype=torch.int64, device=q.device)
+    starts = torch.zeros(1, time, dtype=torch.int64, device=q.device)
     for row, (slot, position) in enumerate(zip(slots, rows.positions.tolist(), strict=True)):
         earlier_k, earlier_v = cache.recent(slot, position, min(position, cache.window - 1))
-        keys = torch.cat((earlier_k, k[row : row + 1]), 2)
-        y[row : row + 1] = attention(
-            q[row : row + 1], keys, torch.cat((earlier_v, v[row : row + 1]), 2), starts, cache.window
-        )
+        query = q[row : row + 1]
+        keys, values = torch.cat((earlier_k, k[row : row + 1]), 2), torch.cat((earlier_v, v[row : row + 1]), 2)
+        if q.is_cuda:  # FlexAttention would be compiled anew for every length
+            key = torch.arange(keys.shape[2], device=q.device)
+            mask = visible(key[-time:, None], key, starts[0, :, None], cache.window)
+            y[row : row + 1] = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        else:
+            y[row : row + 1] = attention(query, keys, values, starts, cache.window)
         cache.extend(slot, position, k[row], v[row])
     return y

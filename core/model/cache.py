@@ -20,10 +20,12 @@ class Rows(NamedTuple):
     """Where the rows of a batch belong: the slot of each, and the number of tokens that it has behind it.
 
     Both (batch,) int64 on the model's device. Without `slots` row i belongs to slot i, which spares a copy of the keys.
+    `active` (batch,) bool: the other rows are only there to fill the batch, and store nothing.
     """
 
     positions: Tensor
     slots: Tensor | None = None
+    active: Tensor | None = None
 
 
 class LayerCache:
@@ -54,6 +56,10 @@ class LayerCache:
         """Store one more key and value of every row, each (batch, heads, head_dim)."""
         slots = torch.arange(len(keys), device=keys.device) if rows.slots is None else rows.slots
         places = rows.positions % self.ring
+        if rows.active is not None:
+            active = rows.active[:, None, None]
+            keys = torch.where(active, keys, self.keys[slots, :, places])
+            values = torch.where(active, values, self.values[slots, :, places])
         self.keys[slots, :, places] = keys
         self.values[slots, :, places] = values
 
