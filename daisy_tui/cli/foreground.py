@@ -73,7 +73,7 @@ def _stop(run: RunDirectory, live: LiveRun, asked: list[int]) -> bool:
     number = asked[-1]
     asked.clear()  # several within one look are one: shells and wrappers repeat a signal
     before = control.stop_request(run)
-    if before is None and number == signal.SIGINT and sys.stdin.isatty() and sys.stdout.isatty():
+    if before is None and number == signal.SIGINT and _is_terminal():
         live.close()
         wish = _wish(queued=run_status(run).state == "queued")
         if wish != "stop":
@@ -83,6 +83,10 @@ def _stop(run: RunDirectory, live: LiveRun, asked: list[int]) -> bool:
     if before is None and run_status(run).state != "queued":
         echo("stopping: a checkpoint at the next step, then the end (once more to kill)", err=True)
     return True
+
+
+def _is_terminal() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _wish(*, queued: bool) -> str:

@@ -22,7 +22,7 @@ class LiveRun:
         self.failures: list[str] = []
         self._target = target_tokens
         self._metrics, self._events = RecordTail(run.metrics), RecordTail(run.events)
-        self._terminal = sys.stdout.isatty()
+        self._terminal = sys.stdout is not None and sys.stdout.isatty()
         self._line_open = False
 
     def update(self) -> None:
@@ -35,8 +35,9 @@ class LiveRun:
     def print(self, line: str) -> None:
         """Print a line above the one that changes."""
         self.close()
-        sys.stdout.write(printable(line) + "\n")
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may have been closed
+            sys.stdout.write(printable(line) + "\n")
+            sys.stdout.flush()
 
     def close(self) -> None:
         """End the line that changes."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -94,6 +95,9 @@ _DATA = LazyGroup(
         "runs": Lazy("daisy_tui.cli.runs:runs", "List runs, look at them, stop, change, resume, prune them."),
         "doctor": Lazy("daisy_tui.cli.doctor:doctor", "What this machine has, what would fail, and how to mend it."),
         "sample": Lazy("daisy_tui.cli.sample:sample", "Print text that a checkpoint goes on with."),
+        "serve": Lazy("daisy_tui.cli.serve:serve", "Serve a checkpoint to OpenAI's clients."),
+        "chat": Lazy("daisy_tui.cli.chat:chat", "Chat with a checkpoint in the terminal."),
+        "complete": Lazy("daisy_tui.cli.complete:complete", "Ask a server to go on with a text."),
         "inspect": Lazy("daisy_tui.cli.inspect:inspect", "Show what a checkpoint is, and what differs."),
         "import": Lazy("daisy_tui.cli.import_:import_command", "Make a checkpoint of a foreign .pt file."),
     },
@@ -116,12 +120,18 @@ def cli(ctx: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Every expected failure is one line on standard error."""
     try:
+        Path.cwd()
+    except FileNotFoundError:
+        _say("error: the current folder was removed; cd to another one")
+        return 1
+    try:
         result = cli.main(arguments, prog_name="daisy", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except StoppedError as error:
-        _say(str(error))
+        for line in error.lines:
+            _say(line)
         return error.exit_code
     except DaisyError as error:
         for line in error.lines:
@@ -133,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say(f"`{error.ctx.command_path if error.ctx else 'daisy'} --help` shows the usage")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _say("stopped")
+        _say("interrupted")
         return StoppedError.exit_code
     except BrokenPipeError:
         _drop_output()  # the reader (`| head`) has left

@@ -38,7 +38,7 @@ def echo(text: str, *, err: bool = False) -> None:
 
 def short(text: str) -> str:
     """A name as a table on a terminal has room for: its beginning. Whole where no person reads it."""
-    return text if len(text) <= _WIDTH or not sys.stdout.isatty() else text[: _WIDTH - 1] + "…"
+    return text if len(text) <= _WIDTH or sys.stdout is None or not sys.stdout.isatty() else text[: _WIDTH - 1] + "…"
 
 
 def print_json(value: Any) -> None:

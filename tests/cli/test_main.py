@@ -45,7 +45,7 @@ def test_an_interrupt_is_code_3(daisy: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("daisy_tui.cli.start.show_start", interrupted)
     ran = daisy()
-    assert (ran.code, ran.err.strip()) == (3, "stopped")
+    assert (ran.code, ran.err.strip()) == (3, "interrupted")
 
 
 def test_shipped_configs_check_the_vocabulary_of_their_shards(workspace: Path, daisy: Any) -> None:

@@ -74,7 +74,7 @@ def test_a_detached_run_is_watched_stopped_and_gone_on_with_while_another_waits_
     until(_state("whole", "finished"))
     assert _json(folder, "queue") == {"queue": [], "owners": {}, "servers": []}
     out, err = run_daisy(folder, "runs", "resume", "cut")
-    assert f"resume from step_{stopped['step']:09}: exact\n" in out
+    assert f"resume from step_{stopped['step']:09}: exact (" in out
     assert "step 600  100%" in out
     assert weights("cut") == weights("whole")
     assert processes(folder) == []
@@ -87,7 +87,7 @@ def test_ranks_agree_on_what_is_asked_and_one_that_hangs_is_named(folder: Path) 
     assert changed["answer"] == "done: lr_scale=0.5"
     saved = _json(folder, "save", "pair")
     evaluated = _json(folder, "eval", "pair")
-    _, err = run_daisy(folder, "runs", "set", "pair", "seed=3", code=1)
+    _, err = run_daisy(folder, "runs", "set", "pair", "seed=3", code=2)
     assert "refused: seed cannot change while the run trains" in err
     until(lambda: _step("pair") > evaluated["step"])
     points = [record for record in read_records(run_named("pair").metrics) if "train_loss" in record]

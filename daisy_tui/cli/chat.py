@@ -1,0 +1,220 @@
+"""`daisy chat`: a plain chat in the terminal, with a server that runs already or with one of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import click
+
+from core.errors import DaisyError
+from core.runs.processes import die_with_parent
+from daisy_tui.cli.serve import DEVICE, KEY_VARIABLE, TEMPLATE, WEIGHTS, server_command, server_environment
+from daisy_tui.cli.text import echo
+from daisy_tui.client import Client, ClientError
+from daisy_tui.conversation import Conversation
+
+_HELP = """\
+/temp 0.4      temperature of the answers from now on (0 takes the likeliest token)
+/system TEXT   what the model is told before everything else; without TEXT, nothing
+/retry         another answer to the last question
+/new           a new conversation
+/help          these lines
+/quit          the end; Ctrl-D too. Ctrl-C stops an answer.
+//text         a question that begins with a slash"""
+SAMPLING = (
+    click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True),
+    click.option("--top_k", "--top-k", type=click.IntRange(0), default=50, show_default=True, help="0 leaves all in."),
+    click.option("--top_p", "--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True),
+    click.option("--repetition_penalty", "--repetition-penalty", type=float, default=1.0, show_default=True),
+    click.option("--seed", type=int, help="The same seed gives the same text. [default: another one each time]"),
+)
+
+
+class _ServerEndedError(Exception):
+    """The server of our own has ended, and has said why."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+def sampling_options(command: Any) -> Any:
+    """The options of how to choose, on a command."""
+    for option in reversed(SAMPLING):
+        command = option(command)
+    return command
+
+
+def sampling(values: dict[str, Any]) -> dict[str, Any]:
+    """What is sent of them."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("checkpoint", metavar="[CKPT|RUN]", required=False)
+@click.option("--url", metavar="URL", help="A server that runs already. [default: one of its own, for this chat]")
+@click.option("--system", default="", metavar="TEXT", help="What the model is told before everything else.")
+@click.option("--max_tokens", "--max-tokens", type=click.IntRange(1), help="Of an answer. [default: what fits]")
+@sampling_options
+@DEVICE
+@WEIGHTS
+@TEMPLATE
+def chat(
+    checkpoint: str | None,
+    url: str | None,
+    system: str,
+    device: str,
+    weights: str,
+    chat_template: str | None,
+    **options: Any,
+) -> int:
+    """Chat with a checkpoint, a run's latest one, or a server. [default: the run that was started last]
+
+    The key of a server that has one is taken from the environment (DAISY_API_KEY).
+    """
+    if url is not None:
+        typed = [name for name in ("checkpoint", "device", "weights", "chat_template") if _is_typed(name)]
+        if typed:
+            raise click.UsageError(f"--url names a server that runs already; {typed[0]} belongs to one of its own")
+        return _chat(Client(url, os.environ.get(KEY_VARIABLE)), system, options)
+    arguments = ["--port=0", "--grace=0", f"--device={device}", f"--weights={weights}", "--slots=1"]
+    arguments += [f"--chat-template={chat_template}"] if chat_template else []
+    key = secrets.token_urlsafe()
+    try:
+        with _own_server(checkpoint or "latest", arguments, key) as (own_url, line):
+            echo(line)
+            return _chat(Client(own_url, key), system, options)
+    except _ServerEndedError as error:
+        return error.code
+
+
+def _is_typed(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+@contextmanager
+def _own_server(checkpoint: str, arguments: list[str], key: str) -> Generator[tuple[str, str], None, None]:
+    """A server on a free port of this machine, for as long as it is needed: its URL, and what it says of itself."""
+    server = subprocess.Popen(
+        server_command(checkpoint, arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=server_environment(key),
+        start_new_session=True,  # Ctrl-C is for the answer, not for the server
+        preexec_fn=partial(die_with_parent, os.getpid()),
+    )
+    assert server.stdout is not None
+    try:
+        line = server.stdout.readline()
+        found = re.search(r" on (http://\S+) with ", line)
+        if found is None:
+            raise _ServerEndedError(server.wait() or 1)
+        yield found[1], line.strip()
+    finally:
+        server.terminate()
+        server.wait()
+        server.stdout.close()
+
+
+def _chat(client: Client, system: str, options: dict[str, Any]) -> int:
+    models = client.get("/v1/models").get("data") or [{}]
+    conversation = Conversation(client, sampling(options), system)
+    # Another program's server says nothing of templates: it has them.
+    conversation.has_template = models[0].get("chat_template", "") is not None
+    if not conversation.has_template:
+        echo("this model has no chat template: it goes on with the text as it stands (--chat-template NAME sets one)")
+    with suppress(ImportError):
+        import readline  # noqa: F401 - input() has a history with it
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a model may say what the terminal has no letters for
+    is_terminal = sys.stdin.isatty()
+    while True:
+        try:
+            text = input("> " if is_terminal else "").strip()
+        except EOFError:
+            if is_terminal:
+                echo("")
+            return 0
+        except KeyboardInterrupt:
+            echo("\n(/quit or Ctrl-D ends the chat)")
+            continue
+        if text in ("/quit", "/exit"):
+            return 0
+        try:
+            answer = _obey(conversation, text)
+            if answer is not None:
+                _show(conversation, answer)
+        except ClientError as error:
+            hint = "; /new begins a new conversation" if error.code == "context_length_exceeded" else ""
+            echo(f"{error}{hint}", err=True)
+
+
+def _obey(conversation: Conversation, text: str) -> Generator[str, None, None] | None:
+    """The answer to what was typed; None for what is no question."""
+    if not text:
+        return None
+    if not text.startswith("/") or text.startswith("//"):
+        return conversation.ask(text.removeprefix("/") if text.startswith("//") else text)
+    command, _, rest = text.partition(" ")
+    rest = rest.strip()
+    if command == "/retry":
+        return conversation.retry()
+    if command == "/new":
+        conversation.new()
+        echo("a new conversation")
+    elif command == "/system":
+        conversation.system = rest
+        echo("the model is told this first" if rest else "the model is told nothing first")
+    elif command == "/temp":
+        try:
+            value = float(rest)
+        except ValueError:
+            value = -1.0
+        if 0 <= value <= 2:
+            conversation.sampling["temperature"] = value
+            echo(f"temperature {value:g}")
+        else:
+            echo(f"/temp {rest}: a number from 0 to 2, such as /temp 0.4")
+    elif command == "/help":
+        echo(_HELP)
+    else:
+        echo(f"{command}: no such command; /help lists those there are")
+    return None
+
+
+def _show(conversation: Conversation, answer: Generator[str, None, None]) -> None:
+    """Print an answer as it comes; Ctrl-C stops it, which the server notices."""
+    is_begun, stopped = False, ""
+    try:
+        for piece in answer:
+            is_begun = True
+            write(piece)
+    except KeyboardInterrupt:
+        stopped = "stopped; "
+    finally:
+        answer.close()
+        if is_begun:
+            write("\n")
+    echo_dim(f"[{stopped}{conversation.speed}]")
+
+
+def echo_dim(text: str) -> None:
+    """Print what is beside the matter."""
+    click.echo(click.style(text, dim=True))
+
+
+def write(text: str) -> None:
+    """Print what a model says: it may say anything, and control characters must not act."""
+    if sys.stdout is None:
+        raise DaisyError("standard output is closed, and an answer goes nowhere else; leave it open, or redirect it")
+    sys.stdout.write("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
+    sys.stdout.flush()
