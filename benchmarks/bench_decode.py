@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from benchmarks.models import daisy_config, gpt2, novel_tokens
 from core.config.model_spec import ModelSpec
-from core.data.demo import demo_documents
 from core.inference.loaded import load
+from core.inference.loss import compared as loss_compared
 from core.inference.native import NativeStep, Weights, load_library
 from core.model.cache import Rows
 from core.model.daisy_core import DaisyCore, initialize
@@ -42,7 +42,6 @@ LIMITS = (
     ("compiled float32: batch 8 / batch 1", 3.0),
     ("prefill / Hugging Face", 1.0),
 )
-LOSS_TOKENS = 512
 
 Steps = Callable[[list[int], list[int], list[int]], Tensor]
 
@@ -140,8 +139,9 @@ class PlainStep:
             self.prefill(prompts[slot : slot + 1], slot)
 
     def prefill(self, prompt: Tensor, slot: int = 0) -> Tensor:
-        """The hidden states of a prompt (1, time), which a slot now holds."""
-        return self.model.hidden(prompt, cache=self.cache, rows=Rows(torch.tensor([0]), torch.tensor([slot])))
+        """The last hidden state of a prompt (1, time), which a slot now holds."""
+        rows = Rows(torch.tensor([0]), torch.tensor([slot]))
+        return self.model.hidden(prompt, cache=self.cache, rows=rows, last_only=True)
 
     def __call__(self, tokens: list[int], slots: list[int], positions: list[int]) -> Tensor:
         # Row i in slot i: nothing is copied out of the cache.
@@ -200,20 +200,11 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def losses(checkpoint: Path) -> None:
-    """Print the loss of each form of a checkpoint's weights on the end of the novels."""
+    """Print the loss of each form of a checkpoint's weights on its own validation shards."""
     loaded = load(checkpoint)
-    ids = loaded.tokenizer.encode("".join(demo_documents())[-100_000:])
-    tokens = torch.from_numpy(ids.astype("int64"))[: BATCH * LOSS_TOKENS].view(BATCH, -1)
-    exact = None
     for weights in SIZES:
-        step = NativeStep(loaded.model, loaded.model.new_cache(slots=BATCH), weights=weights)
-        total = 0.0
-        for position in range(tokens.shape[1] - 1):
-            logits = step(tokens[:, position].tolist(), list(range(BATCH)), [position] * BATCH)
-            total += F.cross_entropy(logits, tokens[:, position + 1], reduction="sum").item()
-        loss = total / (BATCH * (tokens.shape[1] - 1))
-        exact = loss if exact is None else exact
-        print(f"{checkpoint.name}, {weights}: {loss:.5f} nats a token ({loss - exact:+.5f})", flush=True)
+        found = loss_compared(loaded, weights)
+        print(f"{checkpoint.name}, {weights}: {found or 'its validation shards are not here'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def _prepared(options: argparse.Namespace) -> tuple[Settings, Weights, Source, b
         deterministic=options.deterministic,
         template=options.chat_template,
         wait=options.follow,
+        say=_say,
     )
     return settings, weights, source, options.follow
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ _LOOK_EVERY_S = 0.5
 class Weights:
     """The backend of a real server. `template` is the name of the one to use whatever checkpoints hold.
 
-    With `wait` a run that has no checkpoint yet is waited for.
+    With `wait` a run that has no checkpoint yet is waited for. `say` gets lines for people.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Weights:
         deterministic: bool = False,
         template: str | None = None,
         wait: bool = False,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._source = source
         self._device = device
         self._slots, self._max_queue, self._weights, self._deterministic = slots, max_queue, weights, deterministic
         self._template = template_named(template) if template is not None else None
         self._wait = wait
+        self._say = say
         self._engine: Engine | None = None
         self._served: Served | None = None
 
@@ -51,6 +54,7 @@ class Weights:
         """Load the checkpoint and make its engine. Raises DaisyError where that cannot be."""
         from core.inference.engine import Engine
         from core.inference.loaded import load
+        from core.inference.loss import compared
 
         self._device = _device(self._device)
         loaded = load(self._first(), self._device)
@@ -62,6 +66,9 @@ class Weights:
             deterministic=self._deterministic,
         )
         self._served = self._describe(loaded, self._source, _longest_token(loaded.tokenizer))
+        if self._weights in ("int8", "bfloat16") and self._device == "cpu":
+            found = compared(loaded, self._weights)
+            self._say(f"{self._weights}: {found or 'its cost is not measured: the validation shards are not here'}")
         return self._engine, self._served
 
     def change(self, name: str | Path) -> Served:

@@ -270,7 +270,8 @@ class Engine:
         device = self._model.embed.weight.device
         try:
             rows = Rows(torch.tensor([begin], device=device), torch.tensor([slot.number], device=device))
-            hidden = self._model.hidden(torch.tensor([chunk], device=device), cache=self._cache, rows=rows)[0]
+            tokens, last_only = torch.tensor([chunk], device=device), not answer.wants_prompt
+            hidden = self._model.hidden(tokens, cache=self._cache, rows=rows, last_only=last_only)[0]
             slot.tokens += chunk
             if answer.wants_prompt:
                 self._score_prompt(answer, hidden, begin)

@@ -48,14 +48,24 @@ class Attention(nn.Module):
         window: int | BlockMask,
         value_extra: Tensor | None,
         cache: LayerCache | None,
+        last_only: bool = False,
     ) -> Tensor:
-        """x (batch, time, model_dim); `value_extra`, of the same shape, is added to the values."""
+        """x (batch, time, model_dim); `value_extra`, of the same shape, is added to the values.
+
+        With `last_only` (batch, 1, model_dim), of the last position; keys and values are made of all.
+        """
         batch, time, _ = x.shape
         weight = self.qkvo.to(x.dtype)
-        q, k, v = F.linear(x, weight[:3].flatten(0, 1)).view(batch, time, 3, self.heads, self.head_dim).unbind(2)
+        if last_only:
+            q = F.linear(x[:, -1:], weight[0]).view(batch, 1, self.heads, self.head_dim)
+            k, v = F.linear(x, weight[1:3].flatten(0, 1)).view(batch, time, 2, self.heads, self.head_dim).unbind(2)
+        else:
+            q, k, v = F.linear(x, weight[:3].flatten(0, 1)).view(batch, time, 3, self.heads, self.head_dim).unbind(2)
         if value_extra is not None:
             v = v + value_extra.view_as(v)
-        q, k = rotate(norm(q), context.cos, context.sin), rotate(norm(k), context.cos, context.sin)
+        asked = q.shape[1]
+        q = rotate(norm(q), context.cos[..., -asked:, :], context.sin[..., -asked:, :])
+        k = rotate(norm(k), context.cos, context.sin)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         if cache is None:
             assert context.starts is not None
@@ -63,7 +73,7 @@ class Attention(nn.Module):
         else:
             assert context.rows is not None
             y = _decode(q, k, v, cache, context.rows) if time == 1 else _prefill(q, k, v, cache, context.rows)
-        merged: Tensor = y.transpose(1, 2).reshape(batch, time, -1)
+        merged: Tensor = y.transpose(1, 2).reshape(batch, asked, -1)
         return merged @ weight[3]
 
 
@@ -82,8 +92,10 @@ class Block(nn.Module):
         window: int | BlockMask,
         value_extra: Tensor | None,
         cache: LayerCache | None,
+        last_only: bool = False,
     ) -> Tensor:
-        x = x + self.attention(norm(x), context, window, value_extra, cache)
+        added = self.attention(norm(x), context, window, value_extra, cache, last_only)
+        x = (x[:, -1:] if last_only else x) + added
         change: Tensor = self.feedforward(norm(x))
         return x + change
 
@@ -98,7 +110,7 @@ def _decode(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, rows: Rows) -> T
 
 
 def _prefill(q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, rows: Rows) -> Tensor:
-    """Attend from several new tokens a row to what its slot held before and to each other, then store them."""
+    """Attend from new tokens, or the last of them, to what a slot held before and to each other; then store them."""
     y = torch.empty_like(q)
     time = q.shape[2]
     slots = range(len(q)) if rows.slots is None else rows.slots.tolist()

@@ -78,8 +78,13 @@ class DaisyCore(nn.Module):
         windows: Sequence[int] | None = None,
         cache: KVCache | None = None,
         rows: Rows | None = None,
+        last_only: bool = False,
     ) -> Tensor:
-        """The normed stream before the head, (batch, time, model_dim) in the compute dtype."""
+        """The normed stream before the head, (batch, time, model_dim) in the compute dtype.
+
+        With a cache and `last_only`, of the last position alone, (batch, 1, model_dim): of the others the last layer
+        then computes keys and values, and no more.
+        """
         spec, gates = self.spec, self.gates
         windows = self.windows if windows is None else windows
         context, masks = self._context(tokens, documents, windows, rows)
@@ -97,7 +102,7 @@ class DaisyCore(nn.Module):
             if spec.activation_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, context, window, extra, layer_cache, use_reentrant=False)
             else:
-                x = block(x, context, window, extra, layer_cache)
+                x = block(x, context, window, extra, layer_cache, last_only and block is self.blocks[-1])
             if gates.skip is not None and layer < len(gates.skip):
                 skips.append(x)
         return norm(x)

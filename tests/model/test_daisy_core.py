@@ -148,6 +148,20 @@ def test_prefill_in_any_chunks_equals_forward(chunks: list[int]) -> None:
     torch.testing.assert_close(torch.cat(parts, 1), model(tokens), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_the_last_position_alone_is_that_of_all_and_leaves_the_same_cache(spec: ModelSpec) -> None:
+    model, tokens = _model(spec), _tokens(70, batch=2)
+    caches = model.new_cache(slots=2), model.new_cache(slots=2)
+    for begin, end in ((0, 33), (33, 34), (34, 70)):
+        rows = Rows(torch.tensor([begin, begin]))
+        whole = model.hidden(tokens[:, begin:end], cache=caches[0], rows=rows)
+        last = model.hidden(tokens[:, begin:end], cache=caches[1], rows=rows, last_only=True)
+        torch.testing.assert_close(last, whole[:, -1:], atol=1e-5, rtol=0)
+    for one, other in zip(*(cache.layers for cache in caches), strict=True):
+        torch.testing.assert_close(one.keys, other.keys, atol=1e-5, rtol=0)
+        torch.testing.assert_close(one.values, other.values, atol=1e-5, rtol=0)
+
+
 def test_the_cache_is_as_long_as_each_layers_window() -> None:
     cache = DaisyCore(PLAIN).new_cache(slots=3)
     assert [layer.keys.shape[2] for layer in cache.layers] == layer_windows(PLAIN) == [8, 8, 8, 16]

@@ -265,7 +265,8 @@ def test_requests_are_carried_out_between_two_steps_and_answered(make: MakeTrain
     answers = [record["answer"] for record in events]
     assert [record["id"] for record in events] == [request.id for request in asked]
     assert {record["step"] for record in events} == {1}
-    assert answers[:3] == ["done", "done", "done: lr_scale=0.5, log_every_steps=1"]
+    begun = "begun; the event checkpoint tells that it is whole"
+    assert answers[:3] == [begun, "done", "done: lr_scale=0.5, log_every_steps=1"]
     assert answers[3].startswith("refused: seed cannot change while the run trains; these can: checkpoint_per_n_tokens")
     assert answers[4].startswith("refused: target_tokens=256: 256 are trained already")
     assert answers[5].startswith("refused: ")
