@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +52,17 @@ TINY_RUN = {
     "window_block_size": 16,
     "tot_val_tokens": 256,
 }
+
+
+def pytest_configure() -> None:
+    """Whoever starts the tests in the background may have had SIGINT ignored, which every process of theirs inherits."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The compiled step is built once a session, and not in anybody's home."""
+    os.environ["DAISY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)
