@@ -55,7 +55,7 @@ TINY_RUN = {
 
 
 def pytest_configure() -> None:
-    """Whoever starts the tests in the background may have had SIGINT ignored, which every process of theirs inherits."""
+    """Who starts tests in the background may have had SIGINT ignored, which every process of theirs would inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

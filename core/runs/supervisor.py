@@ -39,7 +39,7 @@ from core.runs.torchrun import PARENT
 
 _LOOK_EVERY_S = 0.5
 _TELL_TRIES, _TELL_EVERY_S = 120, 5.0
-_SHUTDOWN_S = 20.0
+_SHUTDOWN_S = 60.0
 _CODES = {"finished": 0, "failed": 1, "stopped": 3}
 
 
