@@ -194,7 +194,11 @@ class Engine:
 
     def _work(self) -> None:
         while True:
-            more = self.step()
+            try:
+                more = self.step()
+            except Exception as error:  # noqa: BLE001 - a defect fails those under way; a dead thread would fail all
+                self._fail([*self._running], error)
+                more = True
             with self._changed:
                 if not more and self._closes_at is not None:
                     for swap in self._swaps:

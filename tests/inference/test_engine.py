@@ -475,6 +475,31 @@ def test_an_engine_of_its_own_thread_answers_many_at_once(threaded: Engine, load
     assert threaded.swap(others) == 1
 
 
+def test_a_defect_between_the_steps_fails_those_under_way_and_not_the_thread(
+    threaded: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, whole = threading.Event(), threaded._snapshot
+    heard = Heard()
+
+    def tell(piece: Piece) -> None:
+        heard(piece)
+        monkeypatch.setattr(threaded, "_snapshot", fails)
+        if piece.finish:
+            ended.set()
+
+    def fails() -> Any:
+        monkeypatch.setattr(threaded, "_snapshot", whole)
+        raise KeyError("a defect")
+
+    threaded.submit(Request(tuple(FOX), 300, GREEDY), tell)
+    assert ended.wait(60)
+    assert (heard.last.finish, heard.last.error) == ("error", "'a defect'")
+    again, over = Heard(), threading.Event()
+    threaded.submit(Request(tuple(FOX), 5, GREEDY), lambda piece: (again(piece), piece.finish and over.set()))  # type: ignore[func-returns-value]
+    assert over.wait(60)
+    assert again.last.finish == "length"
+
+
 def test_closing_lets_answers_end_in_their_time_and_ends_the_others(make: Make) -> None:
     for grace, how in ((60.0, "length"), (0.0, "cancelled")):
         engine, begun = make(slots=1), threading.Event()
