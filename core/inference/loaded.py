@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.checkpoint.format import CheckpointError, check_hash, read_manifest, read_meta
 from core.checkpoint.load import model_from_checkpoint
+from core.config.sources import display_path
 from core.data.dataset import TokenizerInfo, dataset_tokenizer
 from core.data.tokenizers import Tokenizer
 from core.model.daisy_core import DaisyCore
@@ -29,7 +30,8 @@ def load(folder: Path, device: str = "cpu") -> Loaded:
     A link such as `latest` is followed once: it may point elsewhere before all is read.
     Raises CheckpointError or ShardError where checkpoint or tokenizer cannot be used.
     """
-    folder = folder.resolve() if folder.exists() else folder
+    own = folder.resolve() if folder.exists() else folder
+    folder = Path(display_path(own))
     tokenizer = _tokenizer(folder)
     model, _ = model_from_checkpoint(folder, device)
     if tokenizer.vocab_size > model.spec.vocab_size:
@@ -37,7 +39,7 @@ def load(folder: Path, device: str = "cpu") -> Loaded:
             f"{folder}: its tokenizer '{tokenizer.name}' has {tokenizer.vocab_size} ids and its model "
             f"{model.spec.vocab_size}: they do not belong together"
         )
-    return Loaded(model, tokenizer, read_meta(folder), folder)
+    return Loaded(model, tokenizer, read_meta(folder), own)
 
 
 def _tokenizer(folder: Path) -> Tokenizer:
