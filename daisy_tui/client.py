@@ -51,6 +51,14 @@ class Client:
         finally:
             connection.close()
 
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What the server answers to a body. Raises ClientError."""
+        connection, response = self._ask("POST", path, body)
+        try:
+            return _object(response.read())
+        finally:
+            connection.close()
+
     def events(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The chunks of a stream as they come. Raises ClientError."""
         connection, response = self._ask("POST", path, {**body, "stream": True})
@@ -97,7 +105,8 @@ class Client:
     def _refused(self, status: int, said: bytes) -> ClientError:
         try:
             error = json.loads(said)["error"]
-            return ClientError(f"{self.url}: {error['message']}", error.get("code"))
+            hint = "; this command takes the key from DAISY_API_KEY" if status == 401 else ""
+            return ClientError(f"{self.url}: {error['message']}{hint}", error.get("code"))
         except (ValueError, KeyError, TypeError):
             return ClientError(f"{self.url}: answers {status}, and not as a server of Daisy's or OpenAI's kind")
 

@@ -16,10 +16,12 @@ class Speed(NamedTuple):
     tokens: int
     first_s: float
     rest_s: float
+    is_cut: bool = False
 
     def __str__(self) -> str:
         rate = f"{(self.tokens - 1) / self.rest_s:.1f} tokens/s" if self.tokens > 1 and self.rest_s > 0 else ""
         parts = [f"{self.tokens} tokens" if self.tokens != 1 else "1 token", rate, f"first after {self.first_s:.2f} s"]
+        parts += ["cut at max_tokens"] if self.is_cut else []
         return ", ".join(filter(None, parts))
 
 
@@ -72,12 +74,13 @@ class Conversation:
         first: float | None = None
         usage: dict[str, Any] = {}
         timing: dict[str, float] = {}
-        pieces = 0
+        pieces, ended = 0, None
         asking = {**body, **self.sampling, "stream_options": {"include_usage": True}}
         try:
             for chunk in self.client.events(path, asking):
                 usage, timing = chunk.get("usage") or usage, chunk.get("timing") or timing
                 for choice in chunk.get("choices", ()):
+                    ended = choice.get("finish_reason") or ended
                     piece = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
                     if piece:
                         pieces += 1
@@ -86,11 +89,23 @@ class Conversation:
         finally:
             took = self.clock() - began
             first_s = took if first is None else first
-            self.speed = Speed(usage.get("completion_tokens", pieces), first_s, timing.get("decode_s", took - first_s))
+            rest_s = timing.get("decode_s", took - first_s)
+            self.speed = Speed(usage.get("completion_tokens", pieces), first_s, rest_s, ended == "length")
+
+    def _room(self, text: str) -> dict[str, int]:
+        """All that fits behind a text: completions have 16 tokens by default, which is no answer."""
+        if self.sampling.get("max_tokens") is not None:
+            return {}
+        counted = self.client.post("/tokenize", {"prompt": text})
+        left = counted.get("max_model_len", 0) - counted.get("count", 0)
+        return {"max_tokens": left} if left > 0 else {}
 
     def _question(self) -> tuple[str, dict[str, Any]]:
         if not self.has_template:
-            text = self.system + "".join(turn["content"] for turn in self.turns)
-            return "/v1/completions", {"prompt": text}
+            text = self.system
+            for turn in self.turns:  # an answer goes on with what was typed; what is typed next begins a line
+                is_next = text and not text.endswith("\n") and turn["role"] == "user"
+                text += ("\n" if is_next else "") + turn["content"]
+            return "/v1/completions", {"prompt": text} | self._room(text)
         system = [{"role": "system", "content": self.system}] if self.system else []
         return "/v1/chat/completions", {"messages": [*system, *self.turns]}

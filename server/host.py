@@ -132,6 +132,7 @@ class Host:
         self.max_queue = max_queue
         self.state: Literal["loading", "ready", "closing"] = "loading"
         self.is_following = False
+        self.waits_for: str | None = None  # where loading waits for something
         self.remembered = Remembered()
         self._engine: EngineLike | None = None
         self._served: Served | None = None
@@ -210,6 +211,11 @@ class Host:
             self.metrics.show(served, version)
             return served, version
 
+    @property
+    def under_way(self) -> int:
+        """How many answers clients wait for."""
+        return sum(asked.unfinished for asked in self._under_way)
+
     def cancel_all(self) -> None:
         """End every answer now."""
         for asked in list(self._under_way):
@@ -227,7 +233,8 @@ class Host:
 
     def _check_ready(self) -> None:
         if self.state == "loading":
-            raise ApiError(503, "the model is loading", code="loading", headers={"Retry-After": "1"})
+            why = f"waiting for {self.waits_for}" if self.waits_for else "the model is loading"
+            raise ApiError(503, why, code="loading", headers={"Retry-After": "1"})
         if self.state == "closing":
             raise ApiError(503, "the server is shutting down", code="shutting_down")
 

@@ -14,13 +14,14 @@ from typing import NoReturn
 from core.checkpoint.format import CheckpointError
 from core.config.sources import display_path
 from core.errors import DaisyError
+from core.runs.directory import RunError, find_run
 from core.runs.leases import LeaseError, Leases, lease_folder
 from core.text import plural, printable
 from server.app import Server
 from server.follow import follow
 from server.host import Served
 from server.settings import KEY_VARIABLE, Settings
-from server.source import Source, source_of
+from server.source import RUNS, Source, source_of
 from server.weights import Weights
 
 
@@ -53,6 +54,10 @@ def _prepared(options: argparse.Namespace) -> tuple[Settings, Weights, Source, b
     source = source_of(options.checkpoint, follow=options.follow)
     if source.checkpoint is not None and not source.checkpoint.is_dir():
         raise CheckpointError(f"{source.checkpoint}: no such checkpoint")
+    with suppress(RunError):
+        newest = find_run(RUNS, options.checkpoint)
+        if source.run is not None and newest.path.resolve() != source.run.path.resolve():
+            _say(f"{newest.path.name} has no checkpoint yet; taking {source.run.path.name}")
     weights = Weights(
         source,
         device=options.device,
@@ -86,6 +91,9 @@ async def _serve(settings: Settings, weights: Weights, source: Source, follows: 
     finally:
         for task in tasks:
             task.cancel()
+        if streams := server.host.under_way:
+            grace = server.settings.grace_s
+            _say(f"ending: {plural(streams, 'answer')} may take {grace:g} s more; Ctrl-C again ends at once")
         ending = asyncio.create_task(server.stop())
         again = asyncio.create_task(signals.get())
         await asyncio.wait([ending, again], return_when=asyncio.FIRST_COMPLETED)
@@ -96,8 +104,9 @@ async def _serve(settings: Settings, weights: Weights, source: Source, follows: 
 
 async def _answer(server: Server, url: str, source: Source, follows: bool) -> None:
     """Load the model, say so, and keep it as new as it is to be; for as long as the server lives."""
-    if source.folder() is None:
-        _say(f"{source.name} has no checkpoint yet; waiting for its first")
+    if source.folder() is None and follows:
+        server.host.waits_for = f"the first checkpoint of {source.name}"
+        _say(f"{source.name} has no checkpoint yet; waiting for its first, and listening on {url}")
     served = await server.open()
     lease = _lease(url, served)
     stats = server.host.stats()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core.checkpoint.format import MODEL_FILE, CheckpointError
 from core.data.tokenizers import Tokenizer
 from core.runs.directory import RunError
+from core.runs.status import run_status
 from server.host import EngineLike, Served
 from server.settings import ServeUsageError
 from server.source import Source, source_of
@@ -90,8 +91,11 @@ class Weights:
     def _first(self) -> Path:
         while (folder := self._source.folder()) is None:
             run = self._source.run
-            if not self._wait:
-                raise RunError(f"{run.checkpoints if run else self._source.name}: has no complete checkpoint yet")
+            where = run.checkpoints if run is not None else self._source.name
+            if not self._wait or run is None:
+                raise RunError(f"{where}: has no complete checkpoint yet; --follow waits for the first")
+            if not (status := run_status(run)).alive and self._source.folder() is None:
+                raise RunError(f"{where}: has no checkpoint, and none will come: the run is {status.state}")
             time.sleep(_LOOK_EVERY_S)
         return folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -56,14 +56,26 @@ def compared(loaded: Loaded, weights: str) -> Loss | None:
 
 def validation_tokens(loaded: Loaded, rows: int = ROWS, time: int = TOKENS) -> Tensor | None:
     """The first (rows, time) tokens of the shards that the checkpoint was evaluated on; None where there are fewer."""
-    patterns = loaded.meta.get("hparams", {}).get("val_shards") or {}
     time = min(time, loaded.model.spec.max_seq_len)
-    for globs in patterns.values() if isinstance(patterns, dict) else ():
-        for path in sorted(path for pattern in globs for path in glob.glob(pattern, recursive=True)):
-            try:
-                found = open_shard(Path(path))
-            except ShardError:
-                continue
-            if len(found) >= rows * time and int(found[: rows * time].max()) < loaded.model.spec.vocab_size:
-                return torch.from_numpy(found[: rows * time].astype("int64")).view(rows, time)
+    patterns = _texts(loaded.meta.get("hparams", {}).get("val_shards"))
+    for path in [path for pattern in patterns for path in _glob(pattern)]:
+        try:
+            found = open_shard(path)
+        except ShardError:
+            continue
+        if len(found) >= rows * time and int(found[: rows * time].max()) < loaded.model.spec.vocab_size:
+            return torch.from_numpy(found[: rows * time].astype("int64")).view(rows, time)
     return None
+
+
+def _texts(value: Any) -> list[str]:
+    """The globs in what a config may say: one, several, or such by name."""
+    if isinstance(value, dict):
+        value = [*value.values()]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def _glob(pattern: str) -> list[Path]:
+    return [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]

@@ -115,7 +115,7 @@ def find_run(root: Path, name: str, *, usable: Callable[[RunDirectory], bool] | 
     found = preferred[-1:] or [run for run, own in named if own.startswith(name) or own[16:].startswith(name)]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(run.path.name for run in (found or runs)[-8:]) or "none"
+    names = ", ".join(run.path.name for run in (found or runs)[-8:]) or "none (`daisy train demo` makes one)"
     what = "names several runs" if found else "names no run"
     raise RunError(f"'{name}' {what} in {root}; there are: {names}")
 

@@ -8,7 +8,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -23,8 +23,8 @@ from daisy_tui.client import Client, ClientError
 from daisy_tui.conversation import Conversation
 
 _HELP = """\
-/temp 0.4      temperature of the answers from now on (0 takes the likeliest token)
-/system TEXT   what the model is told before everything else; without TEXT, nothing
+/temp 0.4      temperature of the answers from now on (0: the likeliest token)
+/system TEXT   what the model is told first; without TEXT, nothing
 /retry         another answer to the last question
 /new           a new conversation
 /help          these lines
@@ -83,15 +83,16 @@ def chat(
     if url is not None:
         typed = [name for name in ("checkpoint", "device", "weights", "chat_template") if _is_typed(name)]
         if typed:
-            raise click.UsageError(f"--url names a server that runs already; {typed[0]} belongs to one of its own")
-        return _chat(Client(url, os.environ.get(KEY_VARIABLE)), system, options)
+            what = {"checkpoint": "CKPT|RUN"}.get(typed[0], "--" + typed[0].replace("_", "-"))
+            raise click.UsageError(f"--url names a server that runs already; {what} is for one of the chat's own")
+        return _chat(Client(url, os.environ.get(KEY_VARIABLE)), system, options, lambda: True)
     arguments = ["--port=0", "--grace=0", f"--device={device}", f"--weights={weights}", "--slots=1"]
     arguments += [f"--chat-template={chat_template}"] if chat_template else []
     key = secrets.token_urlsafe()
     try:
-        with _own_server(checkpoint or "latest", arguments, key) as (own_url, line):
+        with _own_server(checkpoint or "latest", arguments, key) as (own_url, line, lives):
             echo(line)
-            return _chat(Client(own_url, key), system, options)
+            return _chat(Client(own_url, key), system, options, lives)
     except _ServerEndedError as error:
         return error.code
 
@@ -101,8 +102,10 @@ def _is_typed(name: str) -> bool:
 
 
 @contextmanager
-def _own_server(checkpoint: str, arguments: list[str], key: str) -> Generator[tuple[str, str], None, None]:
-    """A server on a free port of this machine, for as long as it is needed: its URL, and what it says of itself."""
+def _own_server(
+    checkpoint: str, arguments: list[str], key: str
+) -> Generator[tuple[str, str, Callable[[], bool]], None, None]:
+    """A server on a free port, for as long as it is needed: its URL, what it says of itself, and whether it lives."""
     server = subprocess.Popen(
         server_command(checkpoint, arguments),
         stdin=subprocess.DEVNULL,
@@ -118,20 +121,22 @@ def _own_server(checkpoint: str, arguments: list[str], key: str) -> Generator[tu
         found = re.search(r" on (http://\S+) with ", line)
         if found is None:
             raise _ServerEndedError(server.wait() or 1)
-        yield found[1], line.strip()
+        yield found[1], line.strip(), lambda: server.poll() is None
     finally:
         server.terminate()
         server.wait()
         server.stdout.close()
 
 
-def _chat(client: Client, system: str, options: dict[str, Any]) -> int:
+def _chat(client: Client, system: str, options: dict[str, Any], lives: Callable[[], bool]) -> int:
     models = client.get("/v1/models").get("data") or [{}]
     conversation = Conversation(client, sampling(options), system)
     # Another program's server says nothing of templates: it has them.
     conversation.has_template = models[0].get("chat_template", "") is not None
     if not conversation.has_template:
-        echo("this model has no chat template: it goes on with the text as it stands (--chat-template NAME sets one)")
+        echo("this model has no chat template: it goes on with the text as it stands")
+        echo("(its server's --chat-template NAME sets one)")
+    echo("/help lists the commands; Ctrl-C stops an answer, Ctrl-D ends the chat")
     with suppress(ImportError):
         import readline  # noqa: F401 - input() has a history with it
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -154,6 +159,8 @@ def _chat(client: Client, system: str, options: dict[str, Any]) -> int:
             if answer is not None:
                 _show(conversation, answer)
         except ClientError as error:
+            if not lives():
+                raise DaisyError("this chat's own server has ended; `daisy chat` starts another") from error
             hint = "; /new begins a new conversation" if error.code == "context_length_exceeded" else ""
             echo(f"{error}{hint}", err=True)
 

@@ -156,7 +156,7 @@ def _uses(i: Inspection) -> list[str]:
     uses: list[tuple[str, Use, str]] = [
         ("resume", i.resume, f"daisy train --resume {run}"),
         ("warm start", i.warm_start, f"daisy train CONFIG -p {path}"),
-        ("serve", i.serve, f"daisy sample {path}"),
+        ("serve", i.serve, f"daisy serve {path}"),
     ]
     lines = []
     for name, use, command in uses:

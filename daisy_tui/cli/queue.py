@@ -51,7 +51,8 @@ def queue(move: tuple[str, str] | None, cancel: str | None, as_json: bool) -> No
     for device, owner in owners.items():
         echo(f"{device}: {owner.get('run', '?')} (process {owner.get('pid', '?')}, user {owner.get('user', '?')})")
     for server in leases.servers():
-        echo("server: " + ", ".join(f"{key} {value}" for key, value in server.items()))
+        said = ", ".join(f"{key} {value}" for key, value in server.items() if key != "server")
+        echo(f"server {server.get('server', '?')}: {said}")
     if not tickets:
         echo("the queue is empty")
     for place, ticket in enumerate(tickets, 1):

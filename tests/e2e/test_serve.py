@@ -139,7 +139,8 @@ def test_a_run_is_followed_from_before_its_first_checkpoint_on(folder: Path, sav
     process = start_daisy(folder, "serve", "latest", "--follow", "--port=0", "--chat-template", "plain")
     assert process.stderr is not None
     try:
-        assert process.stderr.readline() == "demo has no checkpoint yet; waiting for its first\n"
+        waits = "demo has no checkpoint yet; waiting for its first, and listening on http://"
+        assert process.stderr.readline().startswith(waits)
         for step in (10, 20):
             saved = save_model(run / f"checkpoints/step_{step:09d}", seed=step, tokenizer=TOKENIZER, step=step)
             point_link(run / "checkpoints/latest", saved)
@@ -187,6 +188,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(tmp_path: Path) -> None:
             chat.stdin.flush()
             number = engine.asked.get(timeout=WAIT_S)
             engine.tell(number, Piece("half\n", (Scored(65),)))
+            assert chat.stdout.readline().startswith("/help lists the commands")
             assert chat.stdout.readline() == "half\n"
             chat.send_signal(signal.SIGINT)
             assert engine.cancelled.get(timeout=WAIT_S) == number

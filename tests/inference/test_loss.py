@@ -39,6 +39,12 @@ def test_the_loss_is_the_models_and_that_of_smaller_weights_beside_it(loaded: Lo
     assert str(found) == f"{found.loss:.4f} nats a token on 1,016 of validation, +0.00000 against float32"
 
 
+def test_shards_are_found_in_whatever_form_a_config_names_them(loaded: Loaded, tmp_path: Path) -> None:
+    pattern = str(tmp_path / "*_val_*.bin")
+    for shards in (pattern, [pattern], {"val": pattern}, {"a": [str(tmp_path / "none")], "b": [pattern]}):
+        assert validation_tokens(loaded._replace(meta={"hparams": {"val_shards": shards}})) is not None
+
+
 def test_without_its_validation_shards_nothing_is_said(loaded: Loaded, tmp_path: Path) -> None:
     for hparams in ({}, {"val_shards": {"val": [str(tmp_path / "none_*.bin")]}}, {"val_shards": "x"}):
         assert compared(loaded._replace(meta={"hparams": hparams}), "int8") is None

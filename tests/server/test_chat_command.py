@@ -74,7 +74,12 @@ def test_a_model_without_a_template_goes_on_with_the_text_as_it_stands_and_says_
         code, out, _ = typed(["chat", "--url", server.url], "Emma", " and")
     assert code == 0
     assert "this model has no chat template: it goes on with the text as it stands" in out
-    assert _prompts(engine) == ["Emma", "Emma was richand"]
+    assert _prompts(engine) == ["Emma", "Emma was rich\nand"], (
+        "an answer goes on with the question, and the next question begins a line"
+    )
+    limits = [request.max_tokens + len(request.prompt) for request in engine.requests]
+    assert limits == [limits[0]] * 2, "an answer may take all that fits"
+    assert limits[0] > 100
 
 
 def test_what_a_model_says_cannot_act_on_the_terminal(typed: Typed) -> None:
@@ -129,8 +134,12 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
     "no server": (["complete", "a", "--url", "http://127.0.0.1:9"], 1, "cannot be asked: Connection refused"),
     "no URL": (["complete", "a", "--url", "ftp://x"], 1, "not the URL of a server"),
     "no port": (["chat", "--url", "http://localhost:http"], 1, "--url http://localhost:http"),
-    "two servers": (["chat", "latest", "--url", "http://localhost:9"], 2, "checkpoint belongs to one of its own"),
-    "a device of another's": (["chat", "--url", "http://localhost:9", "--device", "cpu"], 2, "device belongs to one"),
+    "two servers": (["chat", "latest", "--url", "http://localhost:9"], 2, "CKPT|RUN is for one of the chat's own"),
+    "a device of another's": (
+        ["chat", "--url", "http://localhost:9", "--device", "cpu"],
+        2,
+        "--device is for one of the chat's own",
+    ),
 }
 
 
