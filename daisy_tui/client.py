@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +31,15 @@ class Client:
     """One server by its URL. A stream that is left early is cut off, which the server takes for its end."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
+        try:
+            parts = urlsplit(url if "//" in url else f"http://{url}")
+            (parts.hostname or "").encode("idna")
+        except ValueError as error:  # UnicodeError too
+            raise ClientError(f"--url {url}: not the URL of a server: {error}") from error
+        if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
+            raise ClientError("the API key must be of ASCII letters, digits and signs, without spaces")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise ClientError(f"--url {url}: not the URL of a server, such as {DEFAULT_URL}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ClientError(f"--url {url}: not the URL of a server, such as {DEFAULT_URL}")
         try:
@@ -45,17 +54,18 @@ class Client:
 
     def get(self, path: str) -> dict[str, Any]:
         """What the server answers. Raises ClientError."""
-        connection, response = self._ask("GET", path, None)
-        try:
-            return _object(response.read())
-        finally:
-            connection.close()
+        return self._whole("GET", path, None)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """What the server answers to a body. Raises ClientError."""
-        connection, response = self._ask("POST", path, body)
+        return self._whole("POST", path, body)
+
+    def _whole(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        connection, response = self._ask(method, path, body)
         try:
             return _object(response.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise ClientError(f"{self.url}: the connection was lost: {error}") from error
         finally:
             connection.close()
 
@@ -70,7 +80,8 @@ class Client:
                     return
                 chunk = _object(line[len(b"data: ") :])
                 if "error" in chunk:
-                    raise ClientError(f"{self.url}: {chunk['error'].get('message')}", chunk["error"].get("code"))
+                    said = chunk["error"] if isinstance(chunk["error"], dict) else {"message": chunk["error"]}
+                    raise ClientError(f"{self.url}: {said.get('message')}", said.get("code"))
                 yield chunk
             raise ClientError(f"{self.url}: the server ended in the middle of the answer")
         except (OSError, http.client.HTTPException) as error:
@@ -93,7 +104,7 @@ class Client:
                 said = response.read()
                 connection.close()
                 raise self._refused(response.status, said)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise ClientError(f"{self.url}: cannot be asked: {why}; `daisy serve CKPT` starts a server") from error

@@ -79,18 +79,20 @@ class Conversation:
         try:
             for chunk in self.client.events(path, asking):
                 usage, timing = chunk.get("usage") or usage, chunk.get("timing") or timing
-                for choice in chunk.get("choices", ()):
+                for choice in chunk.get("choices") or ():
                     ended = choice.get("finish_reason") or ended
                     piece = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
                     if piece:
                         pieces += 1
                         first = self.clock() - began if first is None else first
                         yield piece
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ClientError(f"{self.client.url}: answers not as a server of OpenAI's kind does") from error
         finally:
             took = self.clock() - began
             first_s = took if first is None else first
             rest_s = timing.get("decode_s", took - first_s)
-            self.speed = Speed(usage.get("completion_tokens", pieces), first_s, rest_s, ended == "length")
+            self.speed = Speed(usage.get("completion_tokens") or pieces, first_s, rest_s, ended == "length")
 
     def _room(self, text: str) -> dict[str, int]:
         """All that fits behind a text: completions have 16 tokens by default, which is no answer."""

@@ -202,8 +202,12 @@ class Host:
 
     async def change(self, name: str | Path) -> tuple[Served, int]:
         """Serve another checkpoint of the same model; streams go on. Returns it and the number of its weights."""
+        self._check_ready()
+        # Whoever asked may leave; what was begun is finished, and told of as it is.
+        return await asyncio.shield(asyncio.ensure_future(self._change(name)))
+
+    async def _change(self, name: str | Path) -> tuple[Served, int]:
         async with self._changing:
-            self._check_ready()
             served = await in_thread(partial(self._backend.change, name))
             self._served = served
             stats = self.stats()
@@ -232,6 +236,8 @@ class Host:
             await in_thread(partial(self._engine.close, grace_s))
 
     def _check_ready(self) -> None:
+        if (failure := getattr(self._engine, "failure", None)) is not None:
+            raise ApiError(503, failure, code="engine_failed")
         if self.state == "loading":
             why = f"waiting for {self.waits_for}" if self.waits_for else "the model is loading"
             raise ApiError(503, why, code="loading", headers={"Retry-After": "1"})

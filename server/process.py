@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import getpass
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from core.checkpoint.format import CheckpointError
 from core.config.sources import display_path
@@ -27,6 +29,7 @@ from server.weights import Weights
 
 def run(options: argparse.Namespace) -> NoReturn:
     """Serve until a signal, and end this process. Failures are lines on standard error."""
+    _allow_connections()
     try:
         asyncio.run(_serve(*_prepared(options)))
         code = 0
@@ -77,6 +80,7 @@ async def _serve(settings: Settings, weights: Weights, source: Source, follows: 
     server.host.is_following = follows
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_Defects())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, signals.put_nowait, number)
@@ -100,6 +104,28 @@ async def _serve(settings: Settings, weights: Weights, source: Source, follows: 
         if not ending.done():
             server.host.cancel_all()
         await ending
+
+
+class _Defects:
+    """What nobody else hears of, on standard error; that there are no more sockets not more than once a minute."""
+
+    def __init__(self) -> None:
+        self._told = -60.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
+            loop.default_exception_handler(context)
+        elif loop.time() - self._told >= 60.0:
+            self._told = loop.time()
+            _say("more connections are open than this process may have; those who come wait (ulimit -n)")
+
+
+def _allow_connections() -> None:
+    """As many open files as this user may have at most: every connection is one."""
+    with suppress(OSError, ValueError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _answer(server: Server, url: str, source: Source, follows: bool) -> None:

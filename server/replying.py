@@ -20,6 +20,8 @@ from server.sse import EventStream
 
 # Tokens whose logprobs are written down in a thread: a prompt of 64k that is echoed takes a good part of a second.
 _LONG_ANSWER = 1024
+# A body beyond the first is sent with a limit of time, for readers of at least so many bytes a second.
+_LONG_BODY, _SLOWEST = 64 << 10, 100_000
 
 
 @dataclass
@@ -110,9 +112,24 @@ async def reply(
 
         is_long = sum(len(answer.tokens) for answer in answers) > _LONG_ANSWER
         body = await asyncio.to_thread(written) if is_long else written()
-        return web.Response(body=body, content_type="application/json")
+        response = web.Response(body=body, content_type="application/json")
+        if len(body) > _LONG_BODY:
+            await _write(http, host, response, settings.write_timeout_s + len(body) / _SLOWEST)
+        return response
     finally:
         asked.cancel()
+
+
+async def _write(http: web.Request, host: Host, response: web.Response, seconds: float) -> None:
+    """Send a long answer, and cut off who does not take it: aiohttp would wait for ever, with all of it in memory."""
+    try:
+        async with asyncio.timeout(seconds):
+            await response.prepare(http)
+            await response.write_eof()
+    except TimeoutError:
+        host.metrics.rejections.labels("slow_reader").inc()
+        if http.transport is not None:
+            http.transport.abort()
 
 
 async def _stream(

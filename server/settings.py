@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from math import inf
 
@@ -48,6 +49,8 @@ class Settings:
                 f"--host {self.host} is not this machine alone, and anybody who reaches it could ask: "
                 f"set {KEY_VARIABLE} (or --api-key), or add --insecure"
             )
+        if self.api_key is not None and not re.fullmatch(r"[!-~]+", self.api_key):
+            raise ServeUsageError("the API key must be of ASCII letters, digits and signs, without spaces")
         if not 0 <= self.grace_s < inf:
             raise ServeUsageError(f"--grace {self.grace_s}: must be a number of seconds from 0 on")
         if self.cors == "*":

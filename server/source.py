@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +37,12 @@ def source_of(name: str, *, follow: bool = False) -> Source:
     neither, ServeUsageError where a checkpoint is to be followed.
     """
     given = Path(name)
-    is_run = (given / "config.yaml").is_file()
-    if not is_run and any((given / file).exists() for file in (MANIFEST_FILE, META_FILE, MODEL_FILE)):
+    try:
+        is_run = (given / "config.yaml").is_file()
+        is_checkpoint = any((given / file).exists() for file in (MANIFEST_FILE, META_FILE, MODEL_FILE))
+    except OSError as error:
+        raise CheckpointError(f"{name[:80]}: no such checkpoint or run: {error.strerror}") from error
+    if not is_run and is_checkpoint:
         if follow:
             raise ServeUsageError(f"{name}: a checkpoint does not change; --follow takes a run")
         own = given.resolve()
@@ -57,9 +62,10 @@ def source_of(name: str, *, follow: bool = False) -> Source:
 
 def latest(run: RunDirectory) -> Path | None:
     """The complete checkpoint that a run has come to; None before the first."""
-    link = (run.checkpoints / "latest").resolve()
-    if (link / MANIFEST_FILE).is_file():
-        return link
+    with suppress(OSError, RuntimeError):  # a link that leads nowhere, or to itself
+        link = (run.checkpoints / "latest").resolve()
+        if (link / MANIFEST_FILE).is_file():
+            return link
     return next((path.resolve() for path in [*complete_checkpoints(run.checkpoints)][-1:]), None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.checkpoint.format import MODEL_FILE, CheckpointError
 from core.data.tokenizers import Tokenizer
@@ -54,11 +54,12 @@ class Weights:
     def open(self) -> tuple[EngineLike, Served]:
         """Load the checkpoint and make its engine. Raises DaisyError where that cannot be."""
         from core.inference.engine import Engine
-        from core.inference.loaded import load
+        from core.inference.loaded import check_finite, load
         from core.inference.loss import compared
 
         self._device = _device(self._device)
         loaded = load(self._first(), self._device)
+        check_finite(loaded)
         self._engine = Engine(
             loaded,
             slots=self._slots,
@@ -74,7 +75,7 @@ class Weights:
 
     def change(self, name: str | Path) -> Served:
         """Give the engine another checkpoint's weights. Raises DaisyError where that cannot be."""
-        from core.inference.loaded import load
+        from core.inference.loaded import check_finite, load
 
         assert self._engine is not None
         assert self._served is not None
@@ -83,6 +84,7 @@ class Weights:
         if folder is None:
             raise RunError(f"{name}: this run has no complete checkpoint yet")
         loaded = load(folder, self._device)
+        check_finite(loaded)
         served = self._describe(loaded, source, self._served.longest_token)
         self._engine.swap(loaded)
         self._served = served
@@ -102,7 +104,7 @@ class Weights:
     def _describe(self, loaded: Loaded, source: Source, longest_token: int) -> Served:
         meta = loaded.meta
         template: Template | None = self._template or template_of(meta, loaded.folder)
-        loss = meta.get("val_loss")
+        losses = [_number(meta.get(key)) for key in ("val_loss", "best_val")]
         return Served(
             name=source.name,
             folder=loaded.folder,
@@ -110,13 +112,22 @@ class Weights:
             max_seq_len=loaded.model.spec.max_seq_len,
             longest_token=longest_token,
             aliases=source.aliases,
-            step=meta.get("step"),
-            tokens=meta.get("tokens"),
-            val_loss=loss if loss is not None else meta.get("best_val"),
+            step=_count(meta.get("step")),
+            tokens=_count(meta.get("tokens")),
+            val_loss=next((loss for loss in losses if loss is not None), None),
             template=template,
             created=int(_written(loaded.folder)),
             device=self._device,
         )
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; None for what is none, as a stranger's meta.json may hold."""
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e300 else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 2**63 else None
 
 
 def _device(name: str) -> str:

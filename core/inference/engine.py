@@ -35,6 +35,8 @@ from core.inference.slots import Slots
 from core.inference.steps import best_step
 from core.model.cache import Rows
 
+_GIVES_UP_AFTER = 3  # steps in a row that fail outside of any answer's own
+
 
 class _Swap:
     """Weights that wait for a step to end. `why_not` says what has kept them from being taken."""
@@ -82,6 +84,7 @@ class Engine:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closes_at: float | None = None
+        self.failure: str | None = None  # why it has ended by itself
         self._requests = self._version = self._steps = 0
         self._counts = Counter[str]()
         self._finished = Counter[str]()
@@ -110,7 +113,7 @@ class Engine:
         self._check(request)
         with self._changed:
             if self._closes_at is not None:
-                raise EngineClosedError("the engine has ended, and takes no more requests")
+                raise EngineClosedError(self.failure or "the engine has ended, and takes no more requests")
             if len(self._waiting) >= self._max_queue:
                 raise QueueFullError(f"{len(self._waiting)} requests wait already, which is as many as may")
             self._requests += 1
@@ -193,20 +196,41 @@ class Engine:
             return bool(self._running or self._waiting or self._swaps)
 
     def _work(self) -> None:
+        failures = 0
         while True:
             try:
                 more = self.step()
+                failures = 0
             except Exception as error:  # noqa: BLE001 - a defect fails those under way; a dead thread would fail all
-                self._fail([*self._running], error)
+                failures += 1
+                try:
+                    self._fail([*self._running], error)
+                except Exception:  # noqa: BLE001 - not even that: the device is gone
+                    failures = _GIVES_UP_AFTER
+                if failures >= _GIVES_UP_AFTER:
+                    self._give_up(error)
+                    return
                 more = True
             with self._changed:
-                if not more and self._closes_at is not None:
-                    for swap in self._swaps:
-                        swap.why_not = EngineClosedError("the engine has ended, and takes no other weights")
-                        swap.done.set()
-                    return
                 if not more and not (self._waiting or self._swaps):
+                    if self._closes_at is not None:
+                        return
                     self._changed.wait()
+
+    def _give_up(self, error: Exception) -> None:
+        """Nothing works any more, as after an illegal access of a GPU's memory: tell everybody, and take no more."""
+        self.failure = f"the engine has failed and takes no more requests: {_words(error)}"
+        with self._changed:
+            self._closes_at = time.monotonic()
+            answers, swaps = [*self._running, *self._waiting], [*self._swaps]
+            self._waiting.clear()
+            self._swaps.clear()
+        for answer in answers:
+            answer.finish("error", error=self.failure)
+            self._leave(answer, "error")
+        for swap in swaps:
+            swap.why_not = EngineClosedError(self.failure)
+            swap.done.set()
 
     def _check(self, request: Request) -> None:
         if not request.prompt:
@@ -338,13 +362,13 @@ class Engine:
 
     def _fail(self, answers: list[Answer], error: Exception) -> None:
         for answer in answers:
-            answer.finish("error", error=" ".join(str(error).split()) or type(error).__name__)
+            answer.finish("error", error=_words(error))
             self._leave(answer, "error")
-            if answer.slot is not None:  # what is not a number must not be seen by whoever comes after
-                answer.slot.tokens.clear()
-                for layer in self._cache.layers:
-                    layer.keys[answer.slot.number].zero_()
-                    layer.values[answer.slot.number].zero_()
+        for slot in [answer.slot for answer in answers if answer.slot is not None]:
+            slot.tokens.clear()  # what is not a number must not be seen by whoever comes after
+            for layer in self._cache.layers:
+                layer.keys[slot.number].zero_()
+                layer.values[slot.number].zero_()
 
     def _leave(self, answer: Answer, how: str) -> None:
         self._finished[how] += 1
@@ -376,3 +400,7 @@ class Engine:
             self._counts["completion"],
             dict(self._finished),
         )
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

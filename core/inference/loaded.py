@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from core.checkpoint.format import CheckpointError, check_hash, read_manifest, read_meta
@@ -40,6 +41,13 @@ def load(folder: Path, device: str = "cpu") -> Loaded:
             f"{model.spec.vocab_size}: they do not belong together"
         )
     return Loaded(model, tokenizer, read_meta(folder), own)
+
+
+def check_finite(loaded: Loaded) -> None:
+    """Raise CheckpointError where a weight is no number: nothing that the model says would be one."""
+    for name, parameter in loaded.model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise CheckpointError(f"{loaded.folder}: {name} holds what is no number; name an earlier checkpoint")
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

@@ -95,7 +95,7 @@ def probabilities(scores: Tensor, params: Sequence[SamplingParams], width: int) 
     if ids is not None and any(p.top_p < 1 for p in params):
         before = weights.double().cumsum(-1) - weights
         # A token stays while those before it have not reached top_p: the one that crosses it is kept.
-        weights = weights.masked_fill(before >= column([p.top_p for p in params]), 0.0)
+        weights = weights.masked_fill(before >= column([max(p.top_p, _COLDEST) for p in params]), 0.0)
     return ids, weights
 
 
@@ -133,8 +133,8 @@ def _adjusted(logits: Tensor, row: Row) -> Tensor | None:
         times = torch.tensor(list(row.said.values()), dtype=torch.float32, device=device)
         scores[ids] -= params.presence_penalty + params.frequency_penalty * times
     if params.logit_bias:
-        ids = torch.tensor([token for token, _ in params.logit_bias], device=device)
-        scores[ids] += torch.tensor([bias for _, bias in params.logit_bias], device=device)
+        biases = dict(params.logit_bias)
+        scores[torch.tensor(list(biases), device=device)] += torch.tensor(list(biases.values()), device=device)
     scores = scores.nan_to_num(posinf=_LARGEST, neginf=-_LARGEST)
     if never:
         scores[torch.tensor(never, device=device)] = float("-inf")
@@ -189,5 +189,5 @@ def _pick(scores: Tensor, rows: Sequence[Row], width: int) -> Tensor:
 
 def _uniform(seed: int, choice: int, step: int) -> float:
     """A number in [0, 1) for every (seed, choice, step): 53 bits of Philox, whose stream numpy guarantees."""
-    raw = int(np.random.Philox(key=[seed, choice], counter=step).random_raw())
+    raw = int(np.random.Philox(key=np.array([seed, choice], dtype=np.uint64), counter=step).random_raw())
     return (raw >> 11) * 2.0**-53

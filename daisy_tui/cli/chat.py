@@ -130,6 +130,10 @@ def _own_server(
 
 def _chat(client: Client, system: str, options: dict[str, Any], lives: Callable[[], bool]) -> int:
     models = client.get("/v1/models").get("data") or [{}]
+    if not isinstance(models, list) or not isinstance(models[0], dict):
+        raise ClientError(f"{client.url}: answers not as a server of OpenAI's kind does")
+    if sys.stdin is None or sys.stdout is None:
+        raise DaisyError("a chat needs standard input and output, and one of them is closed")
     conversation = Conversation(client, sampling(options), system)
     # Another program's server says nothing of templates: it has them.
     conversation.has_template = models[0].get("chat_template", "") is not None

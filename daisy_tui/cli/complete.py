@@ -33,6 +33,8 @@ def complete(prompt: str, url: str, stop: tuple[str, ...], **options: Any) -> No
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     if prompt == "-":
+        if sys.stdin is None:
+            raise click.UsageError("-: standard input is closed")
         prompt = sys.stdin.read()
     asking = {**sampling(options), **({"stop": list(stop)} if stop else {})}
     conversation = Conversation(Client(url, os.environ.get(KEY_VARIABLE)), asking, has_template=False)

@@ -483,9 +483,10 @@ def test_a_defect_between_the_steps_fails_those_under_way_and_not_the_thread(
 
     def tell(piece: Piece) -> None:
         heard(piece)
-        monkeypatch.setattr(threaded, "_snapshot", fails)
         if piece.finish:
             ended.set()
+        else:
+            monkeypatch.setattr(threaded, "_snapshot", fails)
 
     def fails() -> Any:
         monkeypatch.setattr(threaded, "_snapshot", whole)
@@ -498,6 +499,31 @@ def test_a_defect_between_the_steps_fails_those_under_way_and_not_the_thread(
     threaded.submit(Request(tuple(FOX), 5, GREEDY), lambda piece: (again(piece), piece.finish and over.set()))  # type: ignore[func-returns-value]
     assert over.wait(60)
     assert again.last.finish == "length"
+
+
+def test_an_engine_that_nothing_helps_tells_everybody_and_takes_no_more(
+    make: Make, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(slots=1)
+
+    def fails(*_: object) -> Any:
+        raise RuntimeError("an illegal memory access")
+
+    heard, waits = ask(engine, FOX, 300), ask(engine, FOX, 300)
+    engine.step()
+    monkeypatch.setattr(engine, "_step", fails)
+    monkeypatch.setattr(engine._cache, "layers", None)  # nor can anything be cleared
+    engine.start()
+    assert engine._thread is not None
+    engine._thread.join(60)
+    assert not engine._thread.is_alive()
+    assert (heard.last.finish, waits.last.finish) == ("error", "error")
+    assert "illegal memory access" in str(engine.failure) or "NoneType" in str(engine.failure)
+    with pytest.raises(EngineClosedError, match="has failed"):
+        ask(engine, b"a")
+    with pytest.raises(EngineClosedError):
+        engine.swap(other_weights(loaded))
+    engine.close()
 
 
 def test_closing_lets_answers_end_in_their_time_and_ends_the_others(make: Make) -> None:

@@ -186,6 +186,19 @@ def test_a_row_does_not_know_of_its_neighbours() -> None:
         assert together == [choose(logits[index : index + 1], [row])[0] for index, row in enumerate(rows)]
 
 
+@pytest.mark.parametrize("top_p", [1e-300, 1e-45, 5e-324])
+def test_the_smallest_share_keeps_the_likeliest(top_p: float) -> None:
+    assert _many(SamplingParams(temperature=1.0, top_k=0, top_p=top_p), 20) == {0: 20}
+
+
+def test_every_seed_is_another_one() -> None:
+    seeds = [0, 1, 2**63 - 1, 2**63, 2**63 + 5, 2**64 - 2, 2**64 - 1]
+    draws = {
+        tuple(_choose(LOGITS, SamplingParams(temperature=5.0, seed=seed), [], s) for s in range(40)) for seed in seeds
+    }
+    assert len(draws) == len(seeds)
+
+
 def test_choices_of_one_seed_differ_and_repeat() -> None:
     params = SamplingParams(temperature=2.0, seed=5)
     first, second = (

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Running, ask, running
+from safetensors.torch import load_file
+from serving import WAIT_S, Running, ScriptedBackend, ScriptedEngine, ask, running
 from support import until
 
 from core.checkpoint.format import CheckpointError
+from core.checkpoint.save import Saving
 from core.errors import DaisyError
 from core.inference.generator import Generator
 from core.inference.request import SamplingParams
 from core.runs.directory import RunError
+from server.host import Host, Served
+from server.metrics import Metrics
 from server.settings import ServeError, ServeUsageError
 from server.source import source_of
 from server.weights import Weights
@@ -139,3 +146,53 @@ def test_a_name_means_a_checkpoint_or_a_run(talker: Path, save_talker: Any, work
         source_of("other")
     with pytest.raises(CheckpointError, match="neither a checkpoint"):
         source_of("model_specs/tiny.yml")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ({"weights": float("nan")}, "holds what is no number"),
+        ({"name": "a" * 300}, "no such checkpoint or run"),
+    ],
+)
+def test_a_checkpoint_that_would_spoil_what_is_served_is_refused(
+    talker: Path, save_talker: Any, tmp_path: Path, spoil: dict[str, Any], said: str
+) -> None:
+    name = spoil.get("name") or str(save_talker(tmp_path / "step_8"))
+    if "weights" in spoil:
+        tensors = load_file(Path(name) / "model.safetensors")
+        tensors["head.weight"][0, 0] = spoil["weights"]
+        saving = Saving(tmp_path / "step_9")
+        saving.begin()
+        saving.write_model(tensors)
+        name = str(saving.commit(json.loads((Path(name) / "meta.json").read_text())))
+    with running(Weights(source_of(str(talker)), device="cpu", slots=2)) as server:
+        refused = ask(server.url, "/v1/admin/load", {"checkpoint": name})
+        assert (refused.status, said in refused.json["error"]["message"]) == (409, True)
+        assert ask(server.url, "/v1/completions", {"prompt": "a", "max_tokens": 3}).status == 200
+
+
+def test_a_load_whose_client_leaves_is_told_of_as_it_is() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    class Slow(ScriptedBackend):
+        def change(self, name: str | Path) -> Served:
+            begun.set()
+            assert may_end.wait(WAIT_S)
+            return self.served._replace(step=8)
+
+    async def leave() -> int | None:
+        host = Host(Slow(ScriptedEngine()), Metrics(), 4)
+        await host.open()
+        asked = asyncio.create_task(host.change("step_8"))
+        await asyncio.to_thread(begun.wait, WAIT_S)
+        asked.cancel()
+        with suppress(asyncio.CancelledError):
+            await asked
+        may_end.set()
+        async with asyncio.timeout(WAIT_S):
+            while host.served.step != 8:
+                await asyncio.sleep(0)
+        return host.served.step
+
+    assert asyncio.run(leave()) == 8
