@@ -98,7 +98,8 @@ class GraphStep:
                 step()
         torch.cuda.current_stream(device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # A checkpoint that is loaded meanwhile, in another thread, uses the device too.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             logits = step()
         self._graphs[size] = graph, inputs, logits
         return self._graphs[size]
