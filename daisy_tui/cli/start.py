@@ -32,6 +32,8 @@ def show_start(folder: Path = Path()) -> None:
         ("daisy config show demo", "every value, its source, and the cost"),
         ("daisy train demo", "train the demo model, in about two minutes"),
         ("daisy sample latest", "text from the run that was trained last"),
+        ("daisy chat latest", "a chat with it"),
+        ("daisy serve latest --follow", "the same over HTTP, for OpenAI's clients"),
         ("daisy data prepare SOURCE --out DIR", "prepare text of your own"),
         ("daisy --help", "all commands"),
     ]
