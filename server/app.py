@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
 
 from server import answers, schemas, status
 from server.chat import chat_completions, render_chat
@@ -51,6 +52,7 @@ class Server:
         self.metrics = Metrics()
         self.host = Host(backend, self.metrics, settings.max_queue)
         self.metrics.watch(self.host.stats)
+        self._silent: set[int] = set()  # connections that have not asked anything yet
         self._runner = web.AppRunner(
             self._app(),
             access_log=None,
@@ -63,15 +65,14 @@ class Server:
             lingering_time=_LINGER_S,
             shutdown_timeout=_LAST_WORDS_S,
         )
-        self._site: web.BaseSite | None = None
+        self._listening: asyncio.Server | None = None
         self._lag: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Bind and listen; returns the URL. Raises ServeError where the address cannot be had."""
         await self._runner.setup()
         sock = _bound(self.settings.host, self.settings.port)
-        self._site = web.SockSite(self._runner, sock)
-        await self._site.start()
+        self._listening = await asyncio.get_running_loop().create_server(self._connection, sock=sock)
         self._lag = asyncio.create_task(self.metrics.watch_loop())
         port = sock.getsockname()[1]
         name = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
@@ -84,8 +85,8 @@ class Server:
     async def stop(self, grace_s: float | None = None) -> None:
         """Listen no more, let streams end for the grace time, tell the others that it is over, and end."""
         self.host.begin_closing()
-        if self._site is not None:
-            await self._site.stop()
+        if self._listening is not None:
+            self._listening.close()
         await self.host.close(self.settings.grace_s if grace_s is None else grace_s)
         await self._runner.cleanup()
         if self._lag is not None:
@@ -93,9 +94,23 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await self._lag
 
+    def _connection(self) -> asyncio.Protocol:
+        """One more connection. aiohttp would wait for ever for the headers of its first request."""
+        assert self._runner.server is not None
+        connection = self._runner.server()
+        self._silent.add(id(connection))
+        asyncio.get_running_loop().call_later(self.settings.read_timeout_s, self._end_silent, connection)
+        return connection
+
+    def _end_silent(self, connection: RequestHandler) -> None:
+        if id(connection) in self._silent:
+            self._silent.discard(id(connection))
+            if connection.transport is not None:
+                connection.transport.abort()
+
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=self.settings.max_body)
-        guard(app, self.settings, self.metrics)
+        guard(app, self.settings, self.metrics, self._silent.discard)
         for endpoint in ENDPOINTS:
             app.router.add_route(endpoint.method, endpoint.path, partial(_handle, endpoint, self))
         described = encoded(document(ENDPOINTS, version("daisy-tui")))

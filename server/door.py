@@ -24,13 +24,16 @@ _SHOWN = 80
 _SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 
 
-def guard(app: web.Application, settings: Settings, metrics: Metrics) -> None:
-    """Put the door before every route of an app."""
+def guard(
+    app: web.Application, settings: Settings, metrics: Metrics, heard: Callable[[int], None] = lambda connection: None
+) -> None:
+    """Put the door before every route of an app. `heard` gets the id of each connection that has asked something."""
     app[_SETTINGS] = settings
 
     @web.middleware
     async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = 499  # the client has left
+        heard(id(request.protocol))
         try:
             try:
                 _check_host(request, settings)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from serving import Running, ScriptedBackend, ScriptedEngine, ask, running, says
+from serving import WAIT_S, Running, ScriptedBackend, ScriptedEngine, ask, running, says
+from support import until
 
 from core.errors import DaisyError
 from server.settings import ServeError, ServeUsageError, Settings
@@ -276,3 +279,21 @@ def test_a_defect_is_500_without_its_traceback_and_the_server_goes_on(capfd: pyt
         engine.says = says("ok")
         assert ask(server.url, "/v1/completions", {"prompt": "a"}).text == "ok"
     assert "a secret of the inside" in capfd.readouterr().err
+
+
+def test_who_connects_and_asks_nothing_whole_is_cut_off() -> None:
+    with running(ScriptedBackend(ScriptedEngine(says("ok"))), read_timeout_s=0.5) as server:
+        parts = urlsplit(server.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        with socket.create_connection((parts.hostname, parts.port), timeout=WAIT_S) as silent:
+            silent.sendall(b"GET /health HTTP/1.1\r\nHo")
+            with pytest.raises(ConnectionResetError):
+                if silent.recv(1) == b"":
+                    raise ConnectionResetError
+        kept = http.client.HTTPConnection(parts.hostname, parts.port, timeout=WAIT_S)
+        for _ in range(2):  # who has asked once is not
+            kept.request("GET", "/health")
+            assert kept.getresponse().read()
+            until(lambda: not server.server._silent)
+        kept.close()
