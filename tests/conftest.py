@@ -55,8 +55,9 @@ TINY_RUN = {
 
 
 def pytest_configure() -> None:
-    """Who starts tests in the background may have had SIGINT ignored, which every process of theirs would inherit."""
+    """Who starts tests in the background may have had signals ignored, which every process of theirs would inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
