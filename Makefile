@@ -40,6 +40,10 @@ walls: install
 bench: install  ## speed, as ratios in one run
 	@$(BIN)/python -m benchmarks.bench_data
 	@$(BIN)/python -m benchmarks.bench_train
+	@$(BIN)/python -m benchmarks.bench_runs
+	@$(BIN)/python -m benchmarks.bench_curves
+	@$(BIN)/python -m benchmarks.bench_decode
+	@$(BIN)/python -m benchmarks.bench_serve
 
 install: $(INSTALLED)  ## build .venv with everything that running, testing and benchmarks need
 
