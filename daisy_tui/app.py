@@ -1,0 +1,204 @@
+"""The control center: assembles the services and the screens, and routes between them. It knows what no screen knows,
+and nothing of what a screen does.
+
+Screens are modes, imported when they are first opened, and each keeps its state for as long as the terminal is open.
+Nothing that matters is kept here: the run directories are the truth, and a second terminal on the same folder shows the
+same.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+
+from core.errors import DaisyError
+from core.text import printable
+from daisy_tui.actions import Action, bindings
+from daisy_tui.screens.base import DaisyScreen, Open
+from daisy_tui.services import Services
+from daisy_tui.settings import Settings, SettingsError
+from daisy_tui.widgets.topbar import PLACES
+
+
+def _opener(name: str) -> Callable[[], Screen[Any]]:
+    """What makes a screen by its name: `run` is `RunScreen` of `daisy_tui.screens.run`."""
+
+    def open_screen() -> Screen[Any]:
+        made: Screen[Any] = getattr(import_module(f"daisy_tui.screens.{name}"), f"{name.title()}Screen")()
+        return made
+
+    return open_screen
+
+
+EVERYWHERE = (
+    *(
+        Action(f"go('{name}')", f"{number},alt+{number}", title, f"Go to {title}.", "daisy tui", footer=False)
+        for number, (name, title, _) in enumerate(PLACES, 1)
+    ),
+    Action("commands", "exclamation_mark", "Commands", "The daisy command of every action here, to copy.", "daisy -h"),
+    Action("help", "question_mark", "Help", "What can be done here, by key.", "daisy -h"),
+    Action(
+        "jump", "ctrl+o", "Jump", "Label everything that takes the focus, and go to one by its letter.", footer=False
+    ),
+    Action("settings", "comma", "Settings", "Theme, and how charts begin.", footer=False),
+    Action("look", "f5", "Refresh", "Look at everything at once.", "daisy runs list", footer=False),
+    Action("quit", "q", "Quit", "Close this terminal; runs go on.", footer=False),
+)
+
+
+class DaisyApp(App[None]):
+    """One terminal."""
+
+    TITLE = "Daisy"
+    CSS_PATH = "app.tcss"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        **{name: _opener(name) for name, _, _ in PLACES},
+        "start": _opener("start"),
+    }
+    BINDINGS = [*bindings(EVERYWHERE), Binding("colon", "command_palette", "Palette", show=False)]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]
+    NOTIFICATION_TIMEOUT = 6
+
+    def __init__(self, services: Services, *, first: str | None = None, log: Path | None = None) -> None:
+        super().__init__()
+        self.services = services
+        self.is_readonly = services.readonly
+        self.settings = Settings()
+        self._first, self._log_path = first, log
+
+    def on_mount(self) -> None:
+        try:
+            self.settings = self.services.settings.read()
+        except SettingsError as error:
+            self.report(error)
+        if self.settings.theme in self.available_themes:
+            self.theme = self.settings.theme
+        self.theme_changed_signal.subscribe(self, lambda theme: self.keep(replace(self.settings, theme=theme.name)))
+        self.switch_mode(self._first or ("start" if self._is_fresh() else "dashboard"))
+
+    def on_unmount(self) -> None:
+        self.services.close()
+
+    def keep(self, settings: Settings) -> None:
+        """Take settings over, and keep them."""
+        if settings == self.settings:
+            return
+        self.settings = settings
+        try:
+            self.services.settings.write(settings)
+        except SettingsError as error:
+            self.report(error)
+
+    # Going from screen to screen
+
+    @work(group="open")
+    async def open(self, name: str, **context: Any) -> None:
+        """Go to a screen, and show something there."""
+        with suppress(IndexError):
+            while len(self.screen_stack) > 1:
+                await self.pop_screen()
+        await self.switch_mode(name)
+        screen = self.screen_stack[0]
+        if isinstance(screen, DaisyScreen) and context:
+            screen.call_after_refresh(partial(screen.context, **context))
+
+    def on_open(self, message: Open) -> None:
+        self.open(message.screen, **message.context)
+
+    def action_go(self, name: str) -> None:
+        self.open(name)
+
+    # What there is everywhere
+
+    @property
+    def place(self) -> DaisyScreen | None:
+        """The screen of the bar that is open, whatever dialogue is above it."""
+        bottom = self.screen_stack[0]
+        return bottom if isinstance(bottom, DaisyScreen) else None
+
+    def action_help(self) -> None:
+        from daisy_tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.place, EVERYWHERE))
+
+    def action_commands(self) -> None:
+        from daisy_tui.screens.help import CommandsScreen
+
+        if self.place is not None:
+            self.push_screen(CommandsScreen(self.place))
+
+    def action_jump(self) -> None:
+        from daisy_tui.screens.jump import JumpScreen, targets
+
+        found = targets(self.screen)
+        if found:
+            self.push_screen(JumpScreen(found), lambda widget: widget.focus() if widget is not None else None)
+
+    def action_settings(self) -> None:
+        from daisy_tui.screens.settings import SettingsScreen
+
+        self.push_screen(SettingsScreen(self.settings, sorted(self.available_themes)), self._take_settings)
+
+    def action_look(self) -> None:
+        if self.place is not None:
+            self.place.refresh_polls()
+
+    def _take_settings(self, settings: Settings | None) -> None:
+        if settings is not None:
+            self.theme = settings.theme
+            self.keep(settings)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The palette: every action of this screen, every screen, and what is everywhere."""
+        place = self.place
+        for action in place.ACTIONS if place is not None else ():
+            if place is not None and place.check_action(action.id, ()):
+                yield SystemCommand(action.title, action.help, partial(self._run, action.id, place))
+        for action in EVERYWHERE:
+            title = f"Go to {action.title}" if action.id.startswith("go(") else action.title
+            yield SystemCommand(title, action.help, partial(self._run, action.id, self))
+        yield SystemCommand("Theme", "Choose how everything looks.", self.action_change_theme)
+        yield SystemCommand("Screenshot", "Keep a picture of this screen as SVG.", self.deliver_screenshot)
+
+    async def _run(self, action: str, where: Any) -> None:
+        await self.run_action(action, default_namespace=where)
+
+    # What goes wrong
+
+    def report(self, error: BaseException) -> None:
+        """Say an error in one line; what is a defect keeps its traceback in a file."""
+        if isinstance(error, DaisyError):
+            self.notify(printable(str(error)), severity="error", timeout=12, markup=False)
+            return
+        where = self._write_defect(error)
+        said = f"{type(error).__name__}: {error}" + (f"; more in {where}" if where is not None else "")
+        self.notify(printable(said), title="This should not happen", severity="error", timeout=15, markup=False)
+
+    def _write_defect(self, error: BaseException) -> Path | None:
+        if self._log_path is None:
+            return None
+        try:
+            self._log_path.parent.mkdir(parents=True, exist_ok=True)
+            with self._log_path.open("a", encoding="utf-8") as file:
+                file.write("".join(traceback.format_exception(error)) + "\n")
+        except OSError:
+            return None
+        return self._log_path
+
+    def _is_fresh(self) -> bool:
+        """Whether there is nothing yet to look at: neither runs nor data."""
+        return not any(
+            path.is_dir() and any(path.iterdir()) for path in (self.services.runs, self.services.folder / "data")
+        )

@@ -1,0 +1,106 @@
+"""What can be done: the help, made from the actions, and the `daisy` commands behind them, to be copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from daisy_tui.actions import Action
+from daisy_tui.commands import command_line
+from daisy_tui.screens.base import DaisyScreen
+
+_SIGNS = {
+    "question_mark": "?",
+    "exclamation_mark": "!",
+    "comma": ",",
+    "full_stop": ".",
+    "slash": "/",
+    "space": "space",
+    "plus": "+",
+    "minus": "-",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "equals_sign": "=",
+    "colon": ":",
+    "enter": "⏎",
+    "left": "←",
+    "right": "→",
+    "up": "↑",
+    "down": "↓",
+}
+_WIDE = 100
+
+
+def key_sign(key: str) -> str:
+    """A key as people write it."""
+    *modifiers, last = key.split("+")
+    return "+".join([*modifiers, _SIGNS.get(last, last)])
+
+
+class HelpScreen(ModalScreen[None]):
+    """Every action of a screen and of all screens: key, name, what it does, and its command."""
+
+    BINDINGS = [Binding("escape,question_mark,q", "dismiss", "Close")]
+
+    def __init__(self, place: DaisyScreen | None, everywhere: Iterable[Action]) -> None:
+        super().__init__()
+        self._place, self._everywhere = place, tuple(everywhere)
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialogue help"):
+            if self._place is not None:
+                yield Static(Content(self._place.TITLE), classes="dialogue-title")
+                yield Static(self._table(self._place.ACTIONS))
+            yield Static(Content("\nEverywhere"), classes="dialogue-title")
+            yield Static(self._table(self._everywhere))
+            more = "ctrl+p or : the palette, in which everything can be found   esc one layer out   tab the next part"
+            yield Static(Content(f"\n{more}"), classes="hint")
+
+    def _table(self, actions: Iterable[Action]) -> Content:
+        is_wide = self.app.size.width >= _WIDE
+        lines = []
+        for action in actions:
+            keys = " ".join(key_sign(key) for key in action.keys[:2]) or "-"
+            line = Content.assemble((f"{keys:<12} ", "bold"), f"{action.title:<24} ", (action.help, "dim"))
+            if action.command:
+                line += Content.assemble("   " if is_wide else f"\n{'':<13}", (action.command, "$text-accent"))
+            lines.append(line)
+        return Content("\n").join(lines)
+
+
+class CommandsScreen(ModalScreen[None]):
+    """The commands behind the actions of a screen as things stand; Enter or a click copies one."""
+
+    BINDINGS = [Binding("escape,exclamation_mark,q", "dismiss", "Close")]
+
+    def __init__(self, place: DaisyScreen) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+        self._entries: list[Content] = []
+        for action in place.ACTIONS:
+            arguments = place.command_for(action.id)
+            line = command_line(arguments) if arguments is not None else action.command
+            if line and line not in self._lines:
+                self._lines.append(line)
+                self._entries.append(Content.assemble((f"{action.title:<24} ", "dim"), line))
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialogue help"):
+            yield Static(Content("The commands behind this screen"), classes="dialogue-title")
+            yield OptionList(*(Option(entry) for entry in self._entries), markup=False)
+            yield Static(Content("⏎ copies a command; esc closes"), classes="hint")
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        line = self._lines[event.option_index]
+        self.app.copy_to_clipboard(line)
+        self.notify(f"copied: {line}", markup=False)
+        self.dismiss()

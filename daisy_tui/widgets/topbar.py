@@ -1,0 +1,90 @@
+"""The line above every screen: all screens by name and key, and what is going on on the right."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from core.text import duration, printable
+
+PLACES = (
+    ("dashboard", "Dashboard", "Dash"),
+    ("compose", "Compose", "Compose"),
+    ("run", "Run", "Run"),
+    ("compare", "Compare", "Compare"),
+    ("checkpoints", "Checkpoints", "Ckpts"),
+    ("chat", "Chat", "Chat"),
+    ("data", "Data", "Data"),
+)
+_FULL_NAMES = 100
+
+
+class Place(Static):
+    """One screen in the bar: a click goes there."""
+
+    def __init__(self, number: int, name: str, title: str, short: str, *, is_here: bool) -> None:
+        super().__init__(id=f"place-{name}", classes="-here" if is_here else "")
+        self._number, self._place, self._title, self._short = number, name, title, short
+
+    def render(self) -> Content:
+        title = self._title if self.app.size.width >= _FULL_NAMES else self._short
+        return Content.assemble((f" {self._number} ", "bold"), f"{title} ")
+
+    def on_click(self) -> None:
+        self.app.call_later(self.app.run_action, f"go('{self._place}')")
+
+
+class TopBar(Widget):
+    """The bar of one screen."""
+
+    def __init__(self, here: str) -> None:
+        super().__init__()
+        self._here = here
+        self._under_way: list[str] = []
+        self._stale: dict[str, str] = {}
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            for number, (name, title, short) in enumerate(PLACES, 1):
+                yield Place(number, name, title, short, is_here=name == self._here)
+            yield Static(id="bar-status")
+
+    def on_mount(self) -> None:
+        self._show()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        for place in self.query(Place):
+            place.refresh(layout=True)
+
+    def begin(self, command: str) -> None:
+        """Say that a command runs."""
+        self._under_way.append(command)
+        self._show()
+
+    def end(self, command: str) -> None:
+        """It has ended."""
+        self._under_way.remove(command)
+        self._show()
+
+    def set_stale(self, name: str, since: float, error: Exception, now: float) -> None:
+        """Say that what is shown is of `since`, and why no newer look succeeded; both in seconds of one clock."""
+        self._stale[name] = f"stale {duration(now - since)}: {name}: {error}"
+        self._show()
+
+    def set_fresh(self, name: str) -> None:
+        """What is shown is of now."""
+        if self._stale.pop(name, None) is not None:
+            self._show()
+
+    def _show(self) -> None:
+        status = self.query_one("#bar-status", Static)
+        stale = next(iter(self._stale.values()), None)
+        readonly = "read-only" if getattr(self.app, "is_readonly", False) else ""
+        words = stale or (f"⋯ {self._under_way[-1]}" if self._under_way else readonly)
+        status.set_class(stale is not None, "-stale")
+        status.update(Content(printable(words)))
+        status.tooltip = Content(printable(words)) if words else None
