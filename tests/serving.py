@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import queue
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
@@ -251,3 +252,13 @@ def ask(url: str, path: str, body: Any = None, *, method: str | None = None, **h
         return Answer(response.status, dict(response.getheaders()), response.read())
     finally:
         connection.close()
+
+
+def read_until(connection: socket.socket, what: bytes) -> bytes:
+    """Read until something has come."""
+    read = b""
+    while what not in read:
+        more = connection.recv(65536)
+        assert more, read
+        read += more
+    return read

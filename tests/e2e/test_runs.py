@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,8 @@ ENDLESS = "target_tokens=3B"
 
 
 @pytest.fixture
-def folder(training_folder: Callable[..., Path]) -> Iterator[Path]:
-    """A folder to train in, whose runs end with the test."""
-    made = training_folder(val_shards="shards/x_val_*.bin", batch_tokens=128, log_every_steps=1)
-    yield made
-    for process in processes(made, "core.runs.supervisor"):
-        process.kill()
+def folder(watched_folder: Callable[..., Path]) -> Path:
+    return watched_folder()
 
 
 def _json(folder: Path, *arguments: str) -> Any:

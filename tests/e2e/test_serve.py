@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from serving import WAIT_S, ScriptedBackend, ScriptedEngine, ask, running
+from serving import WAIT_S, ScriptedBackend, ScriptedEngine, ask, read_until, running
 from support import run_daisy, start_daisy, until
 
 from core.checkpoint.save import point_link
@@ -81,7 +81,7 @@ def test_sigterm_tells_every_stream_that_it_is_over(folder: Path) -> None:
             ]
             for stream in streams:
                 stream.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-            read = [_until(stream, b'"role":"assistant"') for stream in streams]
+            read = [read_until(stream, b'"role":"assistant"') for stream in streams]
             process.send_signal(signal.SIGTERM)
             ends = [begun + _rest(stream) for begun, stream in zip(read, streams, strict=True)]
         assert process.wait(WAIT_S) == 0
@@ -90,15 +90,6 @@ def test_sigterm_tells_every_stream_that_it_is_over(folder: Path) -> None:
     finally:
         process.kill()
         process.communicate()
-
-
-def _until(connection: socket.socket, what: bytes) -> bytes:
-    read = b""
-    while what not in read:
-        more = connection.recv(65536)
-        assert more, read
-        read += more
-    return read
 
 
 def _rest(connection: socket.socket) -> bytes:

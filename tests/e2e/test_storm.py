@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,14 +36,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends
 
 
 @pytest.fixture
-def folder(training_folder: Callable[..., Path]) -> Iterator[Path]:
-    """A folder to train in, whose runs end with the test."""
-    made = training_folder(
-        val_shards="shards/x_val_*.bin", batch_tokens=128, log_every_steps=1, checkpoint_per_n_tokens=1280
-    )
-    yield made
-    for process in processes(made):
-        process.kill()
+def folder(watched_folder: Callable[..., Path]) -> Path:
+    return watched_folder(checkpoint_per_n_tokens=1280)
 
 
 class Storm:

@@ -8,11 +8,11 @@ import pty
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import ROOT, processes, run_daisy, run_named, until
+from support import ROOT, run_daisy, run_named, until
 
 from core.runs.status import AFTER_CHECKPOINT, run_status
 
@@ -54,11 +54,8 @@ class Terminal:
 
 
 @pytest.fixture
-def folder(training_folder: Callable[..., Path]) -> Iterator[Path]:
-    made = training_folder(val_shards="shards/x_val_*.bin", batch_tokens=128, log_every_steps=1)
-    yield made
-    for process in processes(made, "core.runs.supervisor"):
-        process.kill()
+def folder(watched_folder: Callable[..., Path]) -> Path:
+    return watched_folder()
 
 
 def test_ctrl_c_asks_and_does_what_is_answered(folder: Path) -> None:
