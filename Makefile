@@ -12,8 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: run demo test check install format lint types walls bench clean FORCE
 
-run: install  ## open the dashboard; until it exists: train the demo, or go on with it, and sample from it
-	@$(MAKE) --no-print-directory demo
+run: install  ## open the control center
+	@$(BIN)/daisy
 
 demo: install  ## train the demo model on the bundled novels, or go on with it, and print what it writes
 	@if ls -d runs/*-demo/checkpoints/latest >/dev/null 2>&1; \

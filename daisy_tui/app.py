@@ -43,7 +43,7 @@ def _opener(name: str) -> Callable[[], Screen[Any]]:
 
 EVERYWHERE = (
     *(
-        Action(f"go('{name}')", f"{number},alt+{number}", title, f"Go to {title}.", "daisy tui", footer=False)
+        Action(f"go('{name}')", f"{number},alt+{number}", title, "", f"daisy tui --screen {name}", footer=False)
         for number, (name, title, _) in enumerate(PLACES, 1)
     ),
     Action("commands", "exclamation_mark", "Commands", "The daisy command of every action here, to copy.", "daisy -h"),
@@ -66,7 +66,11 @@ class DaisyApp(App[None]):
         **{name: _opener(name) for name, _, _ in PLACES},
         "start": _opener("start"),
     }
-    BINDINGS = [*bindings(EVERYWHERE), Binding("colon", "command_palette", "Palette", show=False)]
+    BINDINGS = [
+        *bindings(EVERYWHERE),
+        Binding("ctrl+p", "command_palette", "Palette", show=False, priority=True),
+        Binding("colon", "command_palette", "Palette", show=False),
+    ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]
     NOTIFICATION_TIMEOUT = 6

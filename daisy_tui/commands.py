@@ -12,7 +12,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Container, Sequence
+from collections.abc import AsyncGenerator, Container, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class Commands:
             raise _error(arguments, done)
         return done
 
-    async def lines(self, *arguments: str) -> AsyncIterator[str]:
+    async def lines(self, *arguments: str) -> AsyncGenerator[str, None]:
         """What one command prints, line by line as it comes, errors too. Raises CommandError where it ends badly.
 
         Who stops listening interrupts it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class ScriptedCommands(Commands):
             raise CommandError(done.err, code=done.code)
         return done
 
-    async def lines(self, *arguments: str) -> AsyncIterator[str]:
+    async def lines(self, *arguments: str) -> AsyncGenerator[str, None]:
         answer = self._answer(arguments)
         for line in answer.out.splitlines() if isinstance(answer, Done) else answer:
             await asyncio.sleep(0)

@@ -66,14 +66,15 @@ class HelpScreen(ModalScreen[None]):
             yield Static(Content(f"\n{more}"), classes="hint")
 
     def _table(self, actions: Iterable[Action]) -> Content:
-        is_wide = self.app.size.width >= _WIDE
+        between = "   " if self.app.size.width >= _WIDE else f"\n{'':<11}"
         lines = []
         for action in actions:
             keys = " ".join(key_sign(key) for key in action.keys[:2]) or "-"
-            line = Content.assemble((f"{keys:<12} ", "bold"), f"{action.title:<24} ", (action.help, "dim"))
-            if action.command:
-                line += Content.assemble("   " if is_wide else f"\n{'':<13}", (action.command, "$text-accent"))
-            lines.append(line)
+            parts = [(action.help, "dim"), (action.command, "$text-accent")]
+            line = Content.assemble((f"{keys:<10} ", "bold"), f"{action.title:<24}")
+            lines.append(
+                line + Content.assemble(*(part for text, style in parts if text for part in (between, (text, style))))
+            )
         return Content("\n").join(lines)
 
 
