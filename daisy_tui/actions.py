@@ -19,6 +19,8 @@ class Action:
 
     `command` is the `daisy …` command that does the same, with placeholders; empty for what only changes the view.
     `acts` says that it changes something, so that a read-only terminal refuses it; `footer` whether the footer names it.
+    `opens_field` that what is typed next belongs into a field: such a key is taken before any widget sees it, so that
+    letters that come in the same moment, as over a slow line, follow it there.
     """
 
     id: str
@@ -28,6 +30,7 @@ class Action:
     command: str = ""
     acts: bool = False
     footer: bool = True
+    opens_field: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -37,7 +40,15 @@ class Action:
 def bindings(actions: Iterable[Action]) -> list[Binding]:
     """The key bindings of actions. One without a key is in the palette and the help alone."""
     return [
-        Binding(action.key, action.id, action.title, show=action.footer, tooltip=action.help, id=action.id)
+        Binding(
+            action.key,
+            action.id,
+            action.title,
+            show=action.footer,
+            tooltip=action.help,
+            id=action.id,
+            priority=action.opens_field,
+        )
         for action in actions
         if action.key
     ]

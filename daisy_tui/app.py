@@ -173,6 +173,7 @@ class DaisyApp(App[None]):
         for action in EVERYWHERE:
             title = f"Go to {action.title}" if action.id.startswith("go(") else action.title
             yield SystemCommand(title, action.help, partial(self._run, action.id, self))
+        yield SystemCommand("First steps", "From nothing to a chat with the demo model.", partial(self.open, "start"))
         yield SystemCommand("Theme", "Choose how everything looks.", self.action_change_theme)
         yield SystemCommand("Screenshot", "Keep a picture of this screen as SVG.", self.deliver_screenshot)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import DaisyError
-from core.runs.launch import child_environment
 
 _END_WITHIN_S = 10.0
 
@@ -90,6 +89,8 @@ class Commands:
             raise _error(arguments, Done(code, "", "\n".join(last)))
 
     async def _start(self, *arguments: str, err: int) -> asyncio.subprocess.Process:
+        from core.runs.launch import child_environment  # which the first frame need not wait for
+
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "daisy_tui", *arguments),
             cwd=self._folder,

@@ -13,8 +13,8 @@ from core.runs import control
 from core.runs.directory import RunDirectory, RunError, find_run
 from core.runs.follow import RecordTail
 from core.runs.status import Status, run_status
-from daisy_tui.cli.checkpoints import RUNS
 from daisy_tui.cli.text import JSON, echo, print_json
+from daisy_tui.naming import RUNS
 
 LOOK_EVERY_S, TELL_AFTER_S = 0.3, 5.0
 

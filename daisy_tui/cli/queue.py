@@ -15,8 +15,8 @@ from core.runs.directory import RunDirectory, RunError, find_run, write_object
 from core.runs.leases import Leases, Ticket, lease_folder
 from core.runs.lock import hold
 from core.runs.status import run_status
-from daisy_tui.cli.checkpoints import RUNS
 from daisy_tui.cli.text import JSON, echo, print_json
+from daisy_tui.naming import RUNS
 
 _LOOK_EVERY_S = 0.3
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,12 +24,16 @@ from core.runs.status import run_status
 from core.runs.summary import last_place, summaries, summary
 from core.text import count, duration, plural, size
 from daisy_tui.cli.asking import LOOK_EVERY_S, TELL_AFTER_S, check_alive, evaluate, save, set_values
-from daisy_tui.cli.checkpoints import RUNS
+from daisy_tui.cli.checkpoint_list import checkpoints
+from daisy_tui.cli.compare import compare_runs
 from daisy_tui.cli.queue import cancel_waiting, queue
 from daisy_tui.cli.showing import show, shown
 from daisy_tui.cli.text import JSON, SECONDS, echo, print_json, short, table
 from daisy_tui.exporting import write_archive, write_csv
+from daisy_tui.naming import RUNS
 from daisy_tui.pruning import pruning
+from daisy_tui.query import QueryError, missing_key, parse_query
+from daisy_tui.run_files import RunFiles
 
 _NOT_WAITING = {("queued", False): ", not waiting"}
 _DOTS = {"finished": "✓", "running": "●", "starting": "●", "stopping": "●", "queued": "○", "failed": "✗", "lost": "✗"}
@@ -42,16 +47,36 @@ def runs() -> None:
     """
 
 
-@runs.command("list")
+class _Listing(click.Command):
+    """A command whose words may begin with a `-`, as `-debug` does in a query; options begin with two, but for -h."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        options = [word for word in args if word.startswith("--") or word == "-h"]
+        return super().parse_args(ctx, [*options, "--", *(word for word in args if word not in options)])
+
+
+@runs.command("list", cls=_Listing)
+@click.argument("query", nargs=-1)
 @JSON
-def list_runs(as_json: bool) -> None:
-    """All runs in ./runs, the newest first."""
-    found = list(summaries(RUNS))
+def list_runs(query: tuple[str, ...], as_json: bool) -> None:
+    """The runs in ./runs, the newest first; with a QUERY those that it picks.
+
+    A QUERY is made of terms that must all hold: state:running, tag:baseline, val<3.5, step>1k, cfg.model_dim>=768, a
+    word of the name, or -debug for what must not hold. < and > want quotes in a shell: 'val<3.5'.
+    """
+    wanted = parse_query(" ".join(query))
+    every = [(facts, RunFiles(RunDirectory(RUNS / facts["id"]))) for facts in summaries(RUNS)]
+    found = [facts for facts, files in every if wanted.matches(partial(files.value, facts=facts))]
+    if not found and (slip := missing_key(wanted, [files.config() for _, files in every])):
+        raise QueryError(slip)
     if as_json:
         print_json(found)
         return
-    if not found:
+    if not every:
         echo(f"no runs in {RUNS}; `daisy train demo` makes one")
+        return
+    if not found:
+        echo(f"none of {plural(len(every), 'run')} is picked by: {wanted.text}")
         return
     rows = [("", "run", "state", "step", "tokens", "loss", "val", "ETA", "devices")]
     rows += [
@@ -251,7 +276,7 @@ def export(run: str, out: Path, checkpoints: str, as_json: bool) -> None:
         echo(f"{out}: {size(out.stat().st_size)}")
 
 
-for command in (show, save, evaluate, set_values, queue):
+for command in (show, save, evaluate, set_values, queue, checkpoints, compare_runs):
     runs.add_command(command)
 
 

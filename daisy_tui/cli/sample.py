@@ -19,7 +19,7 @@ import click
 from core.errors import DaisyError, StoppedError
 from core.runs.launch import child_environment
 from core.runs.processes import die_with_parent
-from daisy_tui.cli.checkpoints import checkpoint_folder
+from daisy_tui.naming import checkpoint_folder
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -20,8 +20,8 @@ from core.runs.peaks import FIGURES, read_peaks
 from core.runs.status import run_status
 from core.runs.summary import summary
 from core.text import count, duration, size
-from daisy_tui.cli.checkpoints import RUNS
 from daisy_tui.cli.text import JSON, echo, print_json, table
+from daisy_tui.naming import RUNS
 from daisy_tui.pruning import folder_bytes
 
 _LOOK_EVERY_S, _STACKS_WITHIN_S = 0.1, 3.0

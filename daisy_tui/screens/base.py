@@ -77,8 +77,13 @@ class DaisyScreen(Screen[None]):
 
     def step_out(self) -> None:
         """What Escape does: one layer less. Here: what is typed into is left."""
-        if isinstance(self.focused, (Input, TextArea)):
+        if self.is_typing:
             self.set_focus(None)
+
+    @property
+    def is_typing(self) -> bool:
+        """Whether what is typed goes into a field."""
+        return isinstance(self.focused, (Input, TextArea))
 
     # Services
 
@@ -194,6 +199,8 @@ class DaisyScreen(Screen[None]):
     # What Textual calls
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if self.is_typing and any(known.id == action and known.opens_field for known in self.ACTIONS):
+            return False  # in a field its key is a letter
         if self.services.readonly and any(known.id == action and known.acts for known in self.ACTIONS):
             return None  # dimmed, and without effect
         return super().check_action(action, parameters)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Static
 
 from core.text import duration, printable
@@ -23,22 +21,24 @@ PLACES = (
 _FULL_NAMES = 100
 
 
-class Place(Static):
-    """One screen in the bar: a click goes there."""
+class Places(Static):
+    """The screens by number and name; a click on one goes there. One widget, for the first frame waits for it."""
 
-    def __init__(self, number: int, name: str, title: str, short: str, *, is_here: bool) -> None:
-        super().__init__(id=f"place-{name}", classes="-here" if is_here else "")
-        self._number, self._place, self._title, self._short = number, name, title, short
+    def __init__(self, here: str) -> None:
+        super().__init__(id="places")
+        self._here = here
 
     def render(self) -> Content:
-        title = self._title if self.app.size.width >= _FULL_NAMES else self._short
-        return Content.assemble((f" {self._number} ", "bold"), f"{title} ")
+        is_wide = self.app.size.width >= _FULL_NAMES
+        places = []
+        for number, (name, title, short) in enumerate(PLACES, 1):
+            words = f" [bold]{number}[/] {title if is_wide else short} "
+            style = "$block-cursor-foreground on $primary bold" if name == self._here else f"@click=app.go('{name}')"
+            places.append(Content.from_markup(f"[{style}]{words}[/]"))
+        return Content("").join(places)
 
-    def on_click(self) -> None:
-        self.app.call_later(self.app.run_action, f"go('{self._place}')")
 
-
-class TopBar(Widget):
+class TopBar(Horizontal):
     """The bar of one screen."""
 
     def __init__(self, here: str) -> None:
@@ -48,17 +48,14 @@ class TopBar(Widget):
         self._stale: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
-        with Horizontal():
-            for number, (name, title, short) in enumerate(PLACES, 1):
-                yield Place(number, name, title, short, is_here=name == self._here)
-            yield Static(id="bar-status")
+        yield Places(self._here)
+        yield Static(id="bar-status")
 
     def on_mount(self) -> None:
         self._show()
 
-    def on_resize(self, _event: events.Resize) -> None:
-        for place in self.query(Place):
-            place.refresh(layout=True)
+    def on_resize(self) -> None:
+        self.query_one(Places).refresh(layout=True)
 
     def begin(self, command: str) -> None:
         """Say that a command runs."""

@@ -1,4 +1,4 @@
-"""Which checkpoint a name on the command line means."""
+"""Which run or checkpoint a name means, wherever it is typed: on the command line or in a form."""
 
 from __future__ import annotations
 
