@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from core.data.dataset import COMMUNITY_TOKENIZER, STAGING, STATE_FILE, Dataset, TokenizerInfo, read_dataset
 from core.data.errors import DataUsageError, ShardError
-from core.data.shards import Tokens, open_shard
+from core.data.shards import Tokens
 
 _SPLIT_IN_NAME = re.compile(r"_(train|val)_\d+\.bin$")
 # Tokens looked at in one step when scanning: 8 MiB of uint16.
@@ -74,10 +74,3 @@ def document_starts(tokens: Tokens, eot_token_id: int) -> npt.NDArray[np.int64]:
     """Positions of the separators, shape (documents,): each document begins with end-of-text."""
     found = [start + np.flatnonzero(block == eot_token_id) for start, block in blocks(tokens)]
     return np.concatenate(found).astype(np.int64) if found else np.empty(0, dtype=np.int64)
-
-
-def open_documents(paths: list[Path], eot_token_id: int) -> Iterator[tuple[Path, Tokens, npt.NDArray[np.int64]]]:
-    """Every shard with its tokens and the positions where documents begin in it."""
-    for path in paths:
-        tokens = open_shard(path)
-        yield path, tokens, document_starts(tokens, eot_token_id)

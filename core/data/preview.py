@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from core.data.dataset import dataset_tokenizer
 from core.data.errors import DataUsageError, ShardError
-from core.data.folder import open_documents, open_folder
+from core.data.folder import document_starts, open_folder
 from core.data.shards import Tokens, open_shard
 from core.data.tokenizers import Tokenizer
+
+Starts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,19 @@ class TokenView:
 @dataclass(frozen=True)
 class Preview:
     """A stretch of a shard, or of a document, which may run on into the next shards; positions then count on
-    from the shard it begins in. `document` counts from 0 over the shards, where it was asked for."""
+    from the shard it begins in. `document` counts from 0 over the shards, where it was asked for; `length` is that of
+    the whole document or shard in tokens, and `first` the stretch's first token in it."""
 
     shard: Path
     tokenizer: str
     document: int | None
     tokens: list[TokenView]
-    continues: bool
+    first: int
+    length: int
+
+    @property
+    def continues(self) -> bool:
+        return self.first + len(self.tokens) < self.length
 
 
 def preview(
@@ -42,42 +51,75 @@ def preview(
 
     Raises ShardError for a document or range that is not there.
     """
-    folder = open_folder(path)
-    shards = folder.shards if path.is_file() else folder.splits().get(split, [])
-    if not shards:
-        raise DataUsageError(f"{path}: no shards of split '{split}'; there are {', '.join(folder.splits())}")
-    tokenizer = dataset_tokenizer(folder.folder, folder.tokenizer)
-    if document is None:
-        shard, first, ids = shards[0], 0, open_shard(shards[0])
-    else:
-        shard, first, ids = _find_document(shards, tokenizer.eot_token_id, document, path)
-    begin, end = _range(start, stop, len(ids), "document" if document is not None else "shard", shard)
-    return Preview(
-        shard, folder.tokenizer.name, document, _views(ids[begin:end], first + begin, tokenizer, shard), end < len(ids)
-    )
+    return Documents(path, split).show(document, start, stop)
 
 
-def _find_document(shards: list[Path], eot: int, document: int, path: Path) -> tuple[Path, int, Tokens]:
-    """The shard a document begins in, its first position there, and all its tokens."""
-    seen = 0
-    found: tuple[Path, int] | None = None
-    parts: list[Tokens] = []
-    for shard, tokens, starts in open_documents(shards, eot):
-        index, first = document - seen, 0
-        if found is None and 0 <= index < len(starts):
-            first = int(starts[index])
-            found = shard, first
-        if found is not None:
-            behind = starts[starts > first] if found == (shard, first) else starts
-            parts.append(tokens[first : int(behind[0])] if len(behind) else tokens[first:])
-            if len(behind):
+class Documents:
+    """The documents of a split, or of one shard. How many begin in each shard is remembered as far as it was counted,
+    and of the last shard where, so that walking from one to the next reads each shard once. For one thread at a time.
+
+    Raises ShardError where there are none to open.
+    """
+
+    def __init__(self, path: Path, split: str = "train") -> None:
+        folder = open_folder(path)
+        self._path = path
+        self._shards = folder.shards if path.is_file() else folder.splits().get(split, [])
+        if not self._shards:
+            raise DataUsageError(f"{path}: no shards of split '{split}'; there are {', '.join(folder.splits())}")
+        self.tokenizer = dataset_tokenizer(folder.folder, folder.tokenizer)
+        self._begin_here: list[int] = []  # documents, by shard
+        self._last: tuple[int, Starts] | None = None
+
+    def show(self, document: int | None = None, start: int | None = None, stop: int | None = None) -> Preview:
+        """Tokens `start` to `stop` of a document, as `preview` does."""
+        if document is None:
+            shard, first, ids = self._shards[0], 0, open_shard(self._shards[0])
+        else:
+            shard, first, ids = self._find(document)
+        what = "document" if document is not None else "shard"
+        begin, end = _range(start, stop, len(ids), what, shard)
+        views = _views(ids[begin:end], first + begin, self.tokenizer, shard)
+        return Preview(shard, self.tokenizer.name, document, views, begin, len(ids))
+
+    def _find(self, document: int) -> tuple[Path, int, Tokens]:
+        """The shard a document begins in, its first position there, and all its tokens."""
+        before = 0
+        for index, shard in enumerate(self._shards):
+            count = self._begin_here[index] if index < len(self._begin_here) else len(self._open(index)[1])
+            if document < before + count:
+                tokens, starts = self._open(index)
+                at = document - before
+                first = int(starts[at])
+                if at + 1 < count:
+                    return shard, first, tokens[first : int(starts[at + 1])]
+                return shard, first, self._run_on(tokens[first:], index)
+            before += count
+        raise DataUsageError(
+            f"{self._path}: no document {document}; there are {before} (0 to {before - 1})"
+            if before
+            else f"{self._path}: no documents"
+        )
+
+    def _run_on(self, begun: Tokens, index: int) -> Tokens:
+        """The last document that begins in a shard, with what stands of it in the next ones."""
+        parts = [begun]
+        for later in range(index + 1, len(self._shards)):
+            tokens, starts = self._open(later)
+            parts.append(tokens[: int(starts[0])] if len(starts) else tokens)
+            if len(starts):
                 break
-        seen += len(starts)
-    if found is not None:
-        return *found, np.concatenate(parts)
-    raise DataUsageError(
-        f"{path}: no document {document}; there are {seen} (0 to {seen - 1})" if seen else f"{path}: no documents"
-    )
+        return np.concatenate(parts) if len(parts) > 1 else begun
+
+    def _open(self, index: int) -> tuple[Tokens, Starts]:
+        """A shard's tokens, and where documents begin in it."""
+        tokens = open_shard(self._shards[index])  # mapped anew: a map that was read through would fill memory
+        if self._last is None or self._last[0] != index:
+            self._last = index, document_starts(tokens, self.tokenizer.eot_token_id)
+        starts = self._last[1]
+        if index == len(self._begin_here):
+            self._begin_here.append(len(starts))
+        return tokens, starts
 
 
 def _range(start: int | None, stop: int | None, length: int, what: str, shard: Path) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def verify(path: Path, report: Callable[[int, int], None] = lambda done, total: 
     done = 0
     splits: dict[str, SplitReport] = {}
     for name, shards in folder.splits().items():
-        lengths = _Lengths()
+        lengths = Lengths()
         tokens = 0
         unreadable = False
         for shard in shards:
@@ -116,7 +116,7 @@ def _count_problems(folder: ShardFolder, name: str, found: SplitReport) -> list[
     return [f"{folder.folder}: {name} has {found.documents} documents, but dataset.json says {listed.documents}"]
 
 
-class _Lengths:
+class Lengths:
     """Document lengths over a row of shards, in which a document may run on into the next shard."""
 
     def __init__(self) -> None:
@@ -124,6 +124,7 @@ class _Lengths:
         self._open = -1  # tokens so far of the document that the last shard ended in, or -1
 
     def add(self, starts: npt.NDArray[np.int64], tokens: int) -> None:
+        """Take the next shard of the row: where documents begin in it, and how many tokens it has."""
         if len(starts) == 0:
             self._open += tokens if self._open >= 0 else 0
             return
@@ -132,9 +133,13 @@ class _Lengths:
         self._parts.append(np.diff(starts) - 1)
         self._open = tokens - int(starts[-1]) - 1
 
+    def values(self) -> npt.NDArray[np.int64]:
+        """The lengths so far, shape (documents,), in tokens without the separator."""
+        return np.concatenate([*self._parts, np.array([self._open] if self._open >= 0 else [], dtype=np.int64)])
+
     def report(self, shards: int, tokens: int) -> SplitReport:
-        parts = [*self._parts, np.array([self._open] if self._open >= 0 else [], dtype=np.int64)]
-        lengths = np.concatenate(parts)
+        """Their counts."""
+        lengths = self.values()
         if not len(lengths):
             return SplitReport(shards, tokens, 0, {}, 0.0)
         values = np.percentile(lengths, PERCENTILES)

@@ -79,10 +79,13 @@ def read_launch(run: RunDirectory) -> Launch:
         raise RunError(f"{run.launch}: says not how to start the run: {error}") from error
 
 
-def start(run: RunDirectory, how: Launch, prepare: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
+def start(
+    run: RunDirectory, how: Launch, prepare: Callable[[], None] = lambda: None, *, parent: int | None = None
+) -> subprocess.Popen[bytes]:
     """Start the supervisor of a run, which belongs to no terminal, and hand it the run's lock. Returns its process.
 
-    `prepare` is called once nobody else can start the run. Raises RunError where the run has a supervisor already.
+    `prepare` is called once nobody else can start the run. With `parent`, this process's id, the run belongs to this
+    process after all, and is killed when it ends. Raises RunError where the run has a supervisor already.
     """
     lock = hold(run)
     try:
@@ -96,7 +99,10 @@ def start(run: RunDirectory, how: Launch, prepare: Callable[[], None] = lambda: 
         write_object(run.launch, {**how._asdict(), "machines": how.machines._asdict()})
         with (run.logs / "supervisor.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "core.runs.supervisor", str(run.path), str(lock)],
+                [
+                    *(sys.executable, "-m", "core.runs.supervisor", str(run.path), str(lock)),
+                    *([str(parent)] if parent is not None else []),
+                ],
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -1,6 +1,7 @@
-"""The supervisor of a run: `python -m core.runs.supervisor RUN_DIR LOCK`, in a session of its own.
+"""The supervisor of a run: `python -m core.runs.supervisor RUN_DIR LOCK [PARENT]`, in a session of its own.
 
-LOCK is the descriptor of the run's lock, which `core.runs.launch.start` hands over.
+LOCK is the descriptor of the run's lock, which `core.runs.launch.start` hands over. A run belongs to nobody but its
+supervisor; with PARENT, the id of the process that started it, it ends when that one does.
 
 It waits for the run's devices, starts torchrun, passes requests to stop on, starts ranks that died again if the run
 asks for it, and in the end writes exit.json: how it ended is proved by whoever saw it. Before that it has killed and
@@ -32,7 +33,7 @@ from core.runs.directory import RunDirectory, write_object
 from core.runs.follow import RecordTail
 from core.runs.launch import Launch, read_launch, torchrun_arguments
 from core.runs.leases import Leases, busy_line, lease_folder
-from core.runs.processes import become_subreaper, descendants, end_descendants, identity
+from core.runs.processes import become_subreaper, descendants, die_with_parent, end_descendants, identity
 from core.runs.status import AFTER_CHECKPOINT
 from core.runs.summary import last_place
 from core.runs.torchrun import PARENT
@@ -273,6 +274,8 @@ def user_name() -> str:
 def main() -> int:
     """Supervise the run that the command line names; returns the exit code."""
     run, lock = RunDirectory(Path(sys.argv[1])), int(sys.argv[2])
+    if parent := sys.argv[3:]:
+        die_with_parent(int(parent[0]))
     os.set_inheritable(lock, False)  # it is held for as long as this process lives, and by nobody else
     become_subreaper()
     return Supervisor(run, read_launch(run)).supervise()

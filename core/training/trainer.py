@@ -26,7 +26,8 @@ from core.checkpoint.format import (
     state_file,
 )
 from core.checkpoint.retention import Retention
-from core.checkpoint.save import load_tensors, optimizer_tensors, put_aside, restore_optimizers, versions
+from core.checkpoint.save import load_tensors, optimizer_tensors, restore_optimizers, versions
+from core.checkpoint.staging import put_aside
 from core.checkpoint.writer import CheckpointWriter
 from core.config.compose import compose
 from core.config.estimate import Precision, estimate
@@ -257,6 +258,11 @@ class Trainer:
             self._writer.write(self.model.state_dict(), state, self._meta(), self.data.files)
             self._tell_saves()
 
+    def _checkpoint_bytes(self) -> int:
+        """Bytes of the tensors that a checkpoint holds, once every optimizer has taken a step."""
+        state = optimizer_tensors(self.optimizers, self.model.named_parameters())
+        return sum(tensor.nbytes for tensor in (*self.model.state_dict().values(), *state.values()))
+
     @property
     def _sequences_per_step(self) -> int:
         return self.config.tokens_per_step(self.ranks.world_size) // self.config.training_sequence_length
@@ -373,7 +379,8 @@ class Trainer:
             self._memory_told = True
             precision: Precision = "bf16" if self.ranks.device.type == "cuda" else "fp32"
             estimated = estimate(config, world_size=self.ranks.world_size, precision=precision).memory.total
-            self._event("memory", peak=memory, before=self._memory_before, estimated=estimated)
+            before, saved = self._memory_before, self._checkpoint_bytes()
+            self._event("memory", peak=memory, before=before, estimated=estimated, checkpoint=saved)
 
     def _after_step(self, step_tokens: int) -> None:
         config, state = self.config, self.state

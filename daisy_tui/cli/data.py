@@ -1,4 +1,4 @@
-"""`daisy data prepare|demo|train-tokenizer|preview|verify`."""
+"""`daisy data list|prepare|demo|train-tokenizer|preview|verify`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from core.data.tokenizers import RANKS_FILE, load_tokenizer, train_bpe
 from core.data.verify import PERCENTILES, Report, verify
 from core.files import write_atomic
 from core.text import plural, printable, size
-from daisy_tui.cli.progress import Update, progress, stop_requests, tokens_detail
-from daisy_tui.cli.text import echo, table
+from daisy_tui.cli.progress import PROGRESS_JSON, Update, progress, stop_requests, tokens_detail
+from daisy_tui.cli.text import JSON, echo, print_json, table
+from daisy_tui.datasets import dataset_row, datasets
 
 
 class Folder(click.Path):
@@ -71,6 +72,19 @@ _WORKERS = click.option("--workers", type=click.IntRange(1), help="Threads that 
 _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the dataset that is there.")
 
 
+@click.command("list", context_settings=_HELP)
+@JSON
+def list_command(as_json: bool) -> None:
+    """List the datasets in ./data and those that configs read: counts, tokenizer, and what is wrong with one."""
+    found = datasets()
+    if as_json:
+        print_json([dataset.to_dict() for dataset in found])
+    elif found:
+        echo("\n".join(table([("path", "tokens", "documents", "tokenizer", "read by"), *map(dataset_row, found)])))
+    else:
+        echo("none yet in ./data; `daisy data demo` prepares the bundled novels")
+
+
 @click.command("prepare", context_settings=_HELP)
 @_SOURCES
 @click.option("--out", type=Folder(path_type=Path), required=True, help="Folder of the dataset.")
@@ -88,6 +102,7 @@ _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the dataset
 @_FORMAT
 @_ERRORS
 @_OVERWRITE
+@PROGRESS_JSON
 def prepare_command(
     sources: tuple[str, ...],
     out: Path,
@@ -100,6 +115,7 @@ def prepare_command(
     format_: Format,
     errors: Errors,
     overwrite: bool,
+    progress_json: bool,
 ) -> None:
     """Turn text into shards, on all cores. Goes on where it was stopped.
 
@@ -115,7 +131,7 @@ def prepare_command(
         overwrite=overwrite,
     )
     chosen = load_tokenizer(tokenizer)
-    with stop_requests() as stop, progress("preparing") as update:
+    with stop_requests() as stop, progress("preparing", as_json=progress_json) as update:
         prepared = prepare(source, chosen, out, options, report=lambda p: _report(p, update), stop=stop)
     _show_dataset(prepared, out)
 
@@ -126,9 +142,10 @@ def prepare_command(
 )
 @_WORKERS
 @_OVERWRITE
-def demo(out: Path, workers: int | None, overwrite: bool) -> None:
+@PROGRESS_JSON
+def demo(out: Path, workers: int | None, overwrite: bool, progress_json: bool) -> None:
     """Prepare the bundled corpus, six novels by Jane Austen, for the demo model."""
-    with stop_requests() as stop, progress("preparing") as update:
+    with stop_requests() as stop, progress("preparing", as_json=progress_json) as update:
         prepared = prepare_demo(
             out, workers or _cores(), overwrite=overwrite, report=lambda p: _report(p, update), stop=stop
         )
@@ -190,9 +207,10 @@ def preview_command(path: Path, document: int | None, range_: str | None, split:
 @click.command("verify", context_settings=_HELP)
 @click.argument("path", metavar="DIR|SHARD", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify_command(path: Path, as_json: bool) -> None:
+@PROGRESS_JSON
+def verify_command(path: Path, as_json: bool, progress_json: bool) -> None:
     """Check every header, length, hash and token, and count documents and their lengths."""
-    with progress("verifying") as update:
+    with progress("verifying", as_json=progress_json) as update:
         report = verify(path, lambda done, total: update(done, total, ""))
     if as_json:
         echo(json.dumps(_report_json(report), indent=2))

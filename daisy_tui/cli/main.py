@@ -68,6 +68,7 @@ _CONFIG = LazyGroup(
     lazy={
         "list": Lazy("daisy_tui.cli.config:list_command", "List the configs and model specs."),
         "show": Lazy("daisy_tui.cli.config:show", "Show a config: values, sources, estimates."),
+        "save": Lazy("daisy_tui.cli.config:save", "Save a config with changes as a new one."),
         "schema": Lazy("daisy_tui.cli.config:schema", "Print the JSON Schema, or the reference page."),
     },
 )
@@ -76,6 +77,7 @@ _DATA = LazyGroup(
     help="Prepare, look at and verify training data.",
     context_settings=_HELP,
     lazy={
+        "list": Lazy("daisy_tui.cli.data:list_command", "List the datasets that there are."),
         "demo": Lazy("daisy_tui.cli.data:demo", "Prepare the bundled novels for the demo model."),
         "prepare": Lazy("daisy_tui.cli.data:prepare_command", "Turn text into shards, on all cores."),
         "train-tokenizer": Lazy("daisy_tui.cli.data:train_tokenizer", "Train a byte-pair encoding on text."),
@@ -91,7 +93,9 @@ _DATA = LazyGroup(
     context_settings=_HELP,
     commands=[_CONFIG, _DATA],
     lazy={
+        "tui": Lazy("daisy_tui.cli.tui:tui", "Open the control center in this terminal, or in a browser."),
         "train": Lazy("daisy_tui.cli.train:train", "Train a config; go on with a run."),
+        "preflight": Lazy("daisy_tui.cli.preflight:preflight_command", "Measure three real steps of a config."),
         "runs": Lazy("daisy_tui.cli.runs:runs", "List runs, look at them, stop, change, resume, prune them."),
         "doctor": Lazy("daisy_tui.cli.doctor:doctor", "What this machine has, what would fail, and how to mend it."),
         "sample": Lazy("daisy_tui.cli.sample:sample", "Print text that a checkpoint goes on with."),
@@ -99,6 +103,7 @@ _DATA = LazyGroup(
         "chat": Lazy("daisy_tui.cli.chat:chat", "Chat with a checkpoint in the terminal."),
         "complete": Lazy("daisy_tui.cli.complete:complete", "Ask a server to go on with a text."),
         "inspect": Lazy("daisy_tui.cli.inspect:inspect", "Show what a checkpoint is, and what differs."),
+        "export": Lazy("daisy_tui.cli.export:export", "Copy a checkpoint without its optimizer state."),
         "import": Lazy("daisy_tui.cli.import_:import_command", "Make a checkpoint of a foreign .pt file."),
     },
 )
@@ -112,6 +117,11 @@ def cli(ctx: click.Context) -> None:
     if os.environ.get("NO_COLOR"):
         ctx.color = False
     if ctx.invoked_subcommand is None:
+        if sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty():
+            from daisy_tui.cli.tui import open_terminal
+
+            open_terminal(readonly=False)
+            return
         from daisy_tui.cli.start import show_start
 
         show_start()

@@ -1,7 +1,8 @@
-"""Progress of long commands: a bar with rate and ETA on a terminal, plain lines otherwise."""
+"""Progress of long commands: a bar with rate and ETA on a terminal, plain lines otherwise, JSON lines for programs."""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -13,13 +14,20 @@ import click
 from core.text import count, duration, size
 
 Update = Callable[[int, int | None, str], None]
-_PLAIN_EVERY_S = 5.0
+_PLAIN_EVERY_S, _JSON_EVERY_S = 5.0, 0.25
+PROGRESS_JSON = click.option(
+    "--progress-json",
+    is_flag=True,
+    help='Tell the progress on standard error as JSON lines, {"progress": {"done": bytes, "total": bytes, ...}}.',
+)
 
 
 @contextmanager
-def progress(label: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Update]:
+def progress(label: str, clock: Callable[[], float] = time.monotonic, *, as_json: bool = False) -> Iterator[Update]:
     """Yields `update(bytes_done, bytes_total, detail)`; call it as often as there is news."""
-    if sys.stderr.isatty():
+    if as_json:
+        yield _json_lines(label, clock)
+    elif sys.stderr.isatty():
         with _bar(label) as update:
             yield update
     else:
@@ -93,25 +101,52 @@ def _bar(label: str) -> Iterator[Update]:
 
 
 def _plain(label: str, clock: Callable[[], float]) -> Update:
-    began = clock()
-    last = began
-    first: list[int] = []
+    measured = _Rate(clock, _PLAIN_EVERY_S)
 
     def update(done: int, total: int | None, detail: str) -> None:
-        nonlocal last
-        if not first:
-            first.append(done)
-        now = clock()
-        if now - last < _PLAIN_EVERY_S:
+        rate = measured.due(done)
+        if rate is None:
             return
-        last = now
-        rate = (done - first[0]) / (now - began)
         of = f" of {size(total)} ({done / total:.0%})" if total else ""
         eta = f", ETA {duration((total - done) / rate)}" if total and rate else ""
         with suppress(OSError):  # whoever read standard error has left; the work goes on
             click.echo(f"{label}: {size(done)}{of}, {detail}, {size(rate)}/s{eta}", err=True)
 
     return update
+
+
+def _json_lines(label: str, clock: Callable[[], float]) -> Update:
+    measured = _Rate(clock, _JSON_EVERY_S)
+
+    def update(done: int, total: int | None, detail: str) -> None:
+        rate = measured.due(done, last=done == total)
+        if rate is None:
+            return
+        eta = (total - done) / rate if total and rate else None
+        values = {"what": label, "done": done, "total": total, "detail": detail, "rate": rate, "eta_s": eta}
+        with suppress(OSError):
+            click.echo(json.dumps({"progress": values}), err=True)
+
+    return update
+
+
+class _Rate:
+    """Bytes a second since the first update, where another line is due: `every_s` after the one before."""
+
+    def __init__(self, clock: Callable[[], float], every_s: float) -> None:
+        self._clock, self._every_s = clock, every_s
+        self._began = self._last = clock()
+        self._first: int | None = None
+
+    def due(self, done: int, *, last: bool = False) -> float | None:
+        """The rate, or None where no line is due; the `last` one always is."""
+        if self._first is None:  # what an earlier run did counts for no rate
+            self._first = done
+        now = self._clock()
+        if now - self._last < self._every_s and not last:
+            return None
+        self._last = now
+        return (done - self._first) / max(now - self._began, 1e-9)
 
 
 def tokens_detail(tokens: int, documents: int) -> str:

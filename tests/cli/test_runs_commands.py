@@ -518,8 +518,8 @@ def test_the_doctor_finds_what_would_fail_and_says_how_to_mend_it(
 ) -> None:
     (tmp_path / "a file").touch()
     monkeypatch.setenv("DAISY_LEASES", str(tmp_path / "a file/leases"))
-    monkeypatch.setattr("daisy_tui.cli.doctor._NEEDED", ("torch", "no-such-package"))
-    monkeypatch.setattr("daisy_tui.cli.doctor._LEAST_DISK", 1 << 62)
+    monkeypatch.setattr("daisy_tui.machine._NEEDED", ("torch", "no-such-package"))
+    monkeypatch.setattr("daisy_tui.machine._LEAST_DISK", 1 << 62)
     ran = daisy("doctor", "--json")
     found = {finding["what"]: finding for finding in json.loads(ran.out)}
     assert ran.code == 1

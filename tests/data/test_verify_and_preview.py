@@ -1,14 +1,16 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from core.data.documents import TextSource
 from core.data.errors import ShardError
+from core.data.folder import document_starts
 from core.data.prepare import PrepareOptions, prepare
-from core.data.preview import preview
+from core.data.preview import Documents, preview
 from core.data.shards import HEADER_BYTES, write_shard
 from core.data.tokenizers import ByteTokenizer, load_tokenizer
 from core.data.verify import verify
@@ -126,6 +128,25 @@ def test_preview_counts_documents_over_shards(dataset: Path) -> None:
     assert len(shards) > documents
     for document in range(documents):
         assert preview(dataset, document=document).tokens[0].id == 256
+
+
+def test_walking_through_documents_counts_each_shard_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+
+    def counting(tokens: Any, eot: int) -> Any:
+        counted.append(len(tokens))
+        return document_starts(tokens, eot)
+
+    number = verify(dataset).splits["train"].documents
+    alone = [preview(dataset, document=document) for document in range(number)]
+    monkeypatch.setattr("core.data.preview.document_starts", counting)
+    documents = Documents(dataset)
+    assert [documents.show(document) for document in range(number)] == alone
+    assert len(counted) <= len(list(dataset.glob("x_train_*.bin")))
+    assert documents.show(0) == alone[0], "and back again"
+    assert alone[0].length == len(alone[0].tokens)
+    part = documents.show(0, 1, 3)
+    assert (part.first, part.length, part.continues) == (1, alone[0].length, True)
 
 
 def test_what_is_not_there_is_named(dataset: Path) -> None:

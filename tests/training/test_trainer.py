@@ -238,7 +238,7 @@ def test_a_disk_that_is_full_costs_a_checkpoint_and_not_the_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("core.checkpoint.save.write_atomic", full)
+    monkeypatch.setattr("core.checkpoint.staging.write_atomic", full)
     # Training stays alive to its end; what it ends with is lost, and that is no success.
     with pytest.raises(TrainingError, match="the last checkpoint, of step 20, could not be saved: No space left"):
         trainer.fit()

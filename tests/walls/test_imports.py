@@ -38,6 +38,8 @@ COMMANDS = [
     ["data", "demo"],
     ["data", "preview", "data/demo"],
     ["data", "verify", "data/demo"],
+    ["data", "list"],
+    ["preflight", "--help"],
     ["train", "--help"],
     ["train", "demo", "--dry-run"],
     ["sample", "--help"],
@@ -46,6 +48,8 @@ COMMANDS = [
     ["inspect", "checkpoint", "--verify"],
     ["inspect", "checkpoint", "--stats", "--json"],
     ["inspect", "checkpoint", "--diff", "checkpoint", "--stats"],
+    ["export", "checkpoint", "--out", "copy"],
+    ["runs", "checkpoints", "--tree"],
 ]
 
 
