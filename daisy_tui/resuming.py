@@ -13,6 +13,8 @@ from typing import Any
 
 from core.checkpoint.format import CheckpointError, complete_checkpoints, read_meta
 from core.checkpoint.inspect import read_described
+from core.config.model_spec import ModelSpec
+from core.config.scalars import format_value
 from core.config.train_config import TrainConfig
 from core.data.stream import TokenStream
 from core.data.survey import Survey
@@ -91,6 +93,12 @@ def check_warm_start(checkpoint: Path, config: TrainConfig, found: Survey, *, in
         raise CheckpointError(f"{checkpoint}: its weights do not fit: {'; '.join(differing)}")
     if not insist and (what := _other_tokenizer(meta, found)):
         raise CheckpointError(f"{checkpoint}: {what}, so its tokens mean other text; --force takes it all the same")
+
+
+def architecture(checkpoint: Path) -> list[str]:
+    """The architecture of a checkpoint as overrides, for a run that takes its weights."""
+    hparams = read_meta(checkpoint)["hparams"]
+    return [f"{key}={format_value(hparams[key])}" for key in ModelSpec.model_fields if key in hparams]
 
 
 def _other_data(meta: dict[str, Any], config: TrainConfig, found: Survey, cursor: int, step_tokens: int) -> list[str]:

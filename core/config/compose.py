@@ -58,10 +58,13 @@ class Composed:
         )
 
 
-def compose(config: str | Path, overrides: Sequence[str] = (), *, world_size: int | None = None) -> Composed:
+def compose(
+    config: str | Path, overrides: Sequence[str] = (), *, world_size: int | None = None, rules: bool = True
+) -> Composed:
     """Compose a config, named or given as a path, with overrides as typed.
 
-    `world_size`, where known, lets the batch be checked against the number of devices.
+    `world_size`, where known, lets the batch be checked against the number of devices. Without `rules` what breaks
+    the rules between fields is composed all the same, to be shown and mended.
     Raises ConfigError with one line for each problem.
     """
     parsed = [parse_override(text) for text in overrides]
@@ -94,7 +97,8 @@ def compose(config: str | Path, overrides: Sequence[str] = (), *, world_size: in
     except ValidationError as error:
         raise ConfigError(word_problems(error, tree, sources, config_path)) from None
     composed = Composed(validated, _values(validated, sources), config_path, spec_path)
-    broken = [composed.problem(finding.keys, finding.message) for finding in find_problems(validated, world_size)]
+    found = find_problems(validated, world_size) if rules else ()
+    broken = [composed.problem(finding.keys, finding.message) for finding in found]
     if broken:
         raise ConfigError(broken)
     return composed

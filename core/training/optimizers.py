@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from core.config.parameters import parameters
+from core.config.schedule import learning_rate_factor, muon_momentum
 from core.config.train_config import GroupName, TrainConfig
 from core.config.train_config import Muon as MuonConfig
 from core.training.muon import Muon
-from core.training.schedule import learning_rate_factor, muon_momentum
 
 
 def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:

@@ -1,32 +1,31 @@
-"""`daisy config list|show|schema`."""
+"""`daisy config list|show|save|schema`."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from typing import Any, Literal
+from typing import Any
 
 import click
 
-from core.config.compose import Composed, Value, compose, load_spec
+from core.config.compose import Composed, Value, compose
 from core.config.errors import ConfigError
-from core.config.estimate import Estimate, Precision, estimate
+from core.config.estimate import Estimate, estimate
 from core.config.fields import field_specs
-from core.config.files import list_files, shipped_root
+from core.config.files import shipped_root
 from core.config.model_spec import ModelSpec
-from core.config.parameters import LOOKED_UP, parameter_counts
 from core.config.scalars import format_value
 from core.config.schema import json_schema, reference_page
 from core.config.sources import display_path
 from core.config.train_config import TrainConfig
+from core.config.typed import differences, typed_values
 from core.data.survey import Survey, survey
-from core.text import count, plural, printable, size
-from daisy_tui.cli.text import echo, table
+from core.text import count, plural, printable
+from daisy_tui.cli.text import JSON, echo, print_json, table
+from daisy_tui.configs import SHIPPED, config_entries, config_rows, shown_file, spec_entries
+from daisy_tui.figures import Device, estimate_rows, precision_for
 
-Device = Literal["auto", "cpu", "cuda"]
 _HELP = {"help_option_names": ["-h", "--help"]}
-# Stands for the folder of the shipped files.
-_SHIPPED = "<daisy>"
 
 
 @click.command("list", context_settings=_HELP)
@@ -34,16 +33,15 @@ _SHIPPED = "<daisy>"
 def list_command(as_json: bool) -> None:
     """List the configs and model specs that a name can mean."""
     if as_json:
-        data = {"configs": [_config_entry(name) for name in list_files("config")], "specs": _spec_entries()}
-        click.echo(json.dumps(data, indent=2))
+        click.echo(json.dumps({"configs": config_entries(), "specs": spec_entries()}, indent=2))
         return
     echo("\n".join(table([("config", "spec", "streamed", "target tokens", "from"), *config_rows()])))
     click.echo()
     rows = [
-        (e["name"], e["shape"], count(e["parameters"]), count(e["parameters_streamed"]), _shown_file(e["file"]))
+        (e["name"], e["shape"], count(e["parameters"]), count(e["parameters_streamed"]), shown_file(e["file"]))
         if "error" not in e
         else (e["name"], "-", "-", "-", f"broken: {e['error']}")
-        for e in _spec_entries()
+        for e in spec_entries()
     ]
     echo("\n".join(table([("model spec", "layers x dim", "parameters", "streamed", "from"), *rows])))
 
@@ -107,6 +105,31 @@ def show(
         echo(f"warning: {problem.message}", err=True)
 
 
+@click.command(context_settings={**_HELP, "ignore_unknown_options": True})
+@click.argument("config")
+@click.argument("new")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@click.option("-p", "--init_checkpoint", "--init-checkpoint", metavar="CKPT|RUN", help="Warm start, as in daisy train.")
+@JSON
+def save(config: str, new: str, overrides: tuple[str, ...], init_checkpoint: str | None, as_json: bool) -> None:
+    """Save CONFIG with OVERRIDES as configs/NEW.yml, which must not be there yet.
+
+    It holds the keys and comments of CONFIG's file, and what OVERRIDES change.
+    """
+    from daisy_tui.naming import checkpoint_folder
+    from daisy_tui.resuming import architecture
+    from daisy_tui.saving import save_config
+
+    weights = checkpoint_folder(init_checkpoint).resolve() if init_checkpoint is not None else None
+    typed = (*(architecture(weights) if weights else ()), *overrides)
+    typed += (f"init_checkpoint={weights}",) if weights else ()
+    path = save_config(new, compose(config, typed))
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        echo(f"saved: {path}; `daisy train {path.stem}` trains it")
+
+
 @click.command(context_settings=_HELP)
 @click.argument("layer", type=click.Choice(["config", "spec"]), default="config")
 @click.option("--markdown", is_flag=True, help="Print the reference page instead.")
@@ -121,83 +144,22 @@ def schema(layer: str, markdown: bool) -> None:
         click.echo(json.dumps(json_schema(ModelSpec if layer == "spec" else TrainConfig), indent=2))
 
 
-def config_rows() -> list[tuple[str, str, str, str, str]]:
-    """Every config as a row: name, spec, streamed parameters, target tokens, file; or its error."""
-    rows = []
-    for entry in (_config_entry(name) for name in list_files("config")):
-        if "error" in entry:
-            rows.append((entry["name"], "-", "-", "-", f"broken: {printable(entry['error'])}"))
-        else:
-            streamed, target = count(entry["parameters_streamed"]), count(entry["target_tokens"])
-            rows.append((entry["name"], entry["model_spec"] or "-", streamed, target, _shown_file(entry["file"])))
-    return rows
-
-
-def _config_entry(name: str) -> dict[str, Any]:
-    path = list_files("config")[name]
-    try:
-        composed = compose(path)
-    except ConfigError as error:
-        return {"name": name, "file": display_path(path), "error": str(error).splitlines()[0]}
-    return {
-        "name": name,
-        "file": display_path(path),
-        "model_spec": composed.config.model_spec,
-        "target_tokens": composed.config.target_tokens,
-        **_parameters(composed.config),
-    }
-
-
-def _spec_entries() -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    for name, path in list_files("spec").items():
-        try:
-            spec = load_spec(path)
-        except ConfigError as error:
-            entries.append({"name": name, "file": display_path(path), "error": str(error).splitlines()[0]})
-            continue
-        shape = f"{spec.num_layers} x {spec.model_dim}"
-        entries.append({"name": name, "file": display_path(path), "shape": shape, **_parameters(spec)})
-    return entries
-
-
-def _parameters(spec: ModelSpec) -> dict[str, int]:
-    counts = parameter_counts(spec)
-    streamed = sum(number for group, number in counts.items() if group not in LOOKED_UP)
-    return {"parameters": sum(counts.values()), "parameters_streamed": streamed}
-
-
-def precision_for(device: Device) -> tuple[Precision, str]:
-    """bf16 on CUDA, fp32 on CPU, and why; `auto` asks the NVIDIA driver, without loading CUDA."""
-    if device != "auto":
-        return ("bf16", "on CUDA") if device == "cuda" else ("fp32", "on CPU")
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        if pynvml.nvmlDeviceGetCount():
-            return "bf16", "on CUDA"
-    except pynvml.NVMLError:
-        pass
-    return "fp32", "no NVIDIA device here; see --device"
-
-
 def _json_value(value: Value) -> dict[str, Any]:
     source = value.source
     return {"value": value.value, "layer": source.layer, "file": source.file, "line": source.line}
 
 
 def show_values(composed: Composed) -> None:
-    files = [_shown_file(display_path(path)) for path in (composed.spec_path, composed.config_path) if path is not None]
+    files = [shown_file(display_path(path)) for path in (composed.spec_path, composed.config_path) if path is not None]
     echo(" <- ".join(files))
     click.echo(click.style("Each line can be typed back as an override.", dim=True))
-    if any(file.startswith(_SHIPPED) for file in files):
-        click.echo(click.style(f"{_SHIPPED} is {shipped_root()}", dim=True))
+    if any(file.startswith(SHIPPED) for file in files):
+        click.echo(click.style(f"{SHIPPED} is {shipped_root()}", dim=True))
     groups = {spec.name: spec.group for spec in field_specs(TrainConfig)}
     shown: dict[str, list[tuple[str, str]]] = {}
     for name, value in typed_values(composed).items():
         line = shlex.quote(f"{name}={format_value(value.value)}")
-        source = _shown_file(str(value.source))
+        source = shown_file(str(value.source))
         shown.setdefault(groups[name.split("[")[0].split(".")[0]], []).append((line, source))
     for group, lines in shown.items():
         click.echo(f"\n{group}")
@@ -206,84 +168,18 @@ def show_values(composed: Composed) -> None:
             click.echo(text + click.style(printable(source), dim=source == "default"))
 
 
-def _shown_file(file: str) -> str:
-    """A shipped file by a short name, so that rows fit a terminal; other files as they are."""
-    root = f"{shipped_root()}/"
-    return f"{_SHIPPED}/{file.removeprefix(root)}" if file.startswith(root) else file
-
-
-def typed_values(composed: Composed) -> dict[str, Value]:
-    """Every value under the shortest name that can be typed: typed all together, they compose to the same.
-
-    Optimizers are named by type and group, and what those names already say is left out. Where
-    overrides changed which optimizers and groups there are, the list is one value.
-    """
-    named: dict[str, Value] = {}
-    whole = any(v.source.layer == "override" for k, v in composed.values.items() if k.endswith((".type", ".group")))
-    for key, value in sorted(composed.values.items(), key=lambda item: item[0] != "model_spec"):
-        if whole and key.startswith("optimizers["):
-            optimizers = composed.config.model_dump()["optimizers"]
-            named.setdefault("optimizers", Value(optimizers, composed.source_of("optimizers")))
-        elif (name := _typed_key(key, composed)) is not None:
-            named[name] = value
-    return named
-
-
-def _typed_key(key: str, composed: Composed) -> str | None:
-    if not key.startswith("optimizers["):
-        return key
-    optimizers = composed.config.optimizers
-    head, _, attribute = key.rpartition(".")
-    index = int(head.split("[")[1].split("]")[0])
-    name = optimizers[index].type
-    if [o.type for o in optimizers].count(name) > 1:
-        return key
-    if attribute in ("type", "group"):
-        return None
-    if ".params[" in head:
-        entry = optimizers[index].params[int(head.rsplit("[", 1)[1].removesuffix("]"))]
-        return f"optimizers.{name}.{entry.group}.{attribute}"
-    return f"optimizers.{name}.{attribute}"
-
-
 def show_estimates(e: Estimate, found: Survey, composed: Composed, world_size: int, why: str) -> None:
-    memory = e.memory
-    documents = "no shards: one document a sequence"
-    if found.document_tokens:
-        documents = f"cut to a sequence; {count(found.document_tokens)} in the shards"
-    epochs = "unknown without shards"
-    if e.epochs is not None and e.train_tokens is not None:
-        epochs = f"{e.epochs:,.2f} over {count(e.train_tokens)} tokens"
-    groups = [f"{group} {count(n)}" for group, n in e.parameters_by_group.items()]
-    rows = [
-        ("parameters", f"{count(e.parameters)} in all, {count(e.parameters_streamed)} streamed per token"),
-        *(("by group" if not at else "", ", ".join(groups[at : at + 2])) for at in range(0, len(groups), 2)),
-        (
-            "FLOPs per token",
-            f"{count(e.flops_per_token)} full windows, {count(e.flops_per_token_mean)} mean of the run",
-        ),
-        ("document", f"{count(e.document_tokens)} tokens on average ({documents})"),
-        ("tokens per step", f"{e.tokens_per_step:,}"),
-        ("steps", f"{e.steps:,} to {count(composed.config.target_tokens)} tokens"),
-        ("epochs", epochs),
-        ("memory per device", f"{size(memory.total)}, without fragmentation and the runtime"),
-        ("", f"parameters {size(memory.parameters)}, gradients {size(memory.gradients)},"),
-        ("", f"optimizer {size(sum(memory.optimizer.values()))}, activations {size(memory.activations)},"),
-        ("", f"logits {size(memory.logits)}"),
-        ("checkpoint", size(e.checkpoint_bytes)),
-    ]
     click.echo(f"\nEstimates ({plural(world_size, 'device')}, {e.precision}: {why})")
-    echo("\n".join(table(rows, indent="  ")))
+    echo("\n".join(table(estimate_rows(e, found, composed.config.target_tokens), indent="  ")))
 
 
 def _show_diff(left: Composed, right: Composed, left_name: str, right_name: str, as_json: bool) -> None:
-    sides = [{name: v.value for name, v in typed_values(one).items()} for one in (left, right)]
-    keys = [key for key in {**sides[0], **sides[1]} if sides[0].get(key) != sides[1].get(key)]
+    found = differences(left, right)
     if as_json:
-        rows = {key: {"left": sides[0].get(key), "right": sides[1].get(key)} for key in keys}
+        rows = {d.key: {"left": d.left and d.left.value, "right": d.right and d.right.value} for d in found}
         click.echo(json.dumps({"left": left_name, "right": right_name, "diff": rows}, indent=2))
-    elif not keys:
+    elif not found:
         click.echo("no difference")
     else:
-        cells = [(key, *(format_value(side[key]) if key in side else "-" for side in sides)) for key in keys]
+        cells = [(key, *(format_value(v.value) if v is not None else "-" for v in values)) for key, *values in found]
         echo("\n".join(table([("key", left_name, right_name), *cells])))

@@ -9,18 +9,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from core.checkpoint.format import read_meta
 from core.config.compose import Composed, compose
 from core.config.errors import ConfigError
 from core.config.estimate import estimate
-from core.config.model_spec import ModelSpec
-from core.config.scalars import format_value
 from core.config.train_config import FIXED_ON_RESUME
 from core.data.demo import DEMO_FOLDER, prepare_demo
 from core.data.survey import Survey, survey
@@ -32,10 +28,11 @@ from core.runs.launch import GRACE_S, Launch, Machines, read_launch, start, torc
 from core.runs.leases import LeaseError, Leases, Wanted, busy_line, lease_folder
 from core.runs.status import run_status
 from core.text import plural
-from daisy_tui.cli.checkpoints import RUNS, checkpoint_folder
 from daisy_tui.cli.foreground import watch
 from daisy_tui.cli.text import JSON, SECONDS, echo, print_json
-from daisy_tui.resuming import Resuming, check_warm_start, resuming
+from daisy_tui.configs import missing_packages
+from daisy_tui.naming import RUNS, checkpoint_folder
+from daisy_tui.resuming import Resuming, architecture, check_warm_start, resuming
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
@@ -137,11 +134,11 @@ def train(
     else:
         nproc, wanted = choose(devices, nproc, gpus())
         weights = checkpoint_folder(init_checkpoint).resolve() if init_checkpoint is not None else None
-        typed = (*(_architecture(weights) if weights else ()), *overrides)
+        typed = (*(architecture(weights) if weights else ()), *overrides)
         typed += (f"init_checkpoint={weights}",) if weights else ()
         typed += (f"begin_shard={begin_shard}",) if begin_shard else ()
         composed = compose(config, typed, world_size=nproc * machines.number)
-        found = _ready(composed, dry_run)
+        found = ready(composed, dry_run)
         run = RunDirectory(RUNS / "NEW")
         if weights is not None:
             check_warm_start(weights, composed.config, found, insist=accept_new_data)
@@ -242,21 +239,14 @@ def _resumed(
     ]
     if problems:
         raise ConfigError(problems)
-    found = _ready(composed, dry_run)
+    found = ready(composed, dry_run)
     return composed, found, resuming(run, composed.config, found, world_size)
 
 
-def _architecture(checkpoint: Path) -> list[str]:
-    """The architecture of a checkpoint as overrides, which those that are typed may not contradict."""
-    hparams = read_meta(checkpoint)["hparams"]
-    return [f"{key}={format_value(hparams[key])}" for key in ModelSpec.model_fields if key in hparams]
-
-
-def _ready(composed: Composed, dry_run: bool) -> Survey:
+def ready(composed: Composed, dry_run: bool) -> Survey:
     """Check what composing leaves to training: the shards, and packages that the config asks for."""
-    if composed.config.wandb_log and find_spec("wandb") is None:
-        what = "the package wandb is not installed; pip install 'daisy-tui[wandb]', or set wandb_log=false"
-        raise ConfigError([composed.problem(["wandb_log"], what)])
+    if problems := missing_packages(composed):
+        raise ConfigError(problems)
     found = survey(composed)
     wants_demo = any(Path(pattern).parent == DEMO_FOLDER for pattern in composed.config.train_shards)
     if found.missing and wants_demo and dry_run:
@@ -273,7 +263,8 @@ def _ready(composed: Composed, dry_run: bool) -> Survey:
 
 def _show(composed: Composed, found: Survey, run: RunDirectory, how: Launch) -> None:
     """What a dry run prints: the composed config, the estimates, and the command."""
-    from daisy_tui.cli.config import precision_for, show_estimates, show_values
+    from daisy_tui.cli.config import show_estimates, show_values
+    from daisy_tui.figures import precision_for
 
     devices = how.nproc * how.machines.number
     precision, why = precision_for("auto")

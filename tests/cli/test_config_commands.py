@@ -61,6 +61,25 @@ def test_diff_shows_only_what_differs(workspace: Path, daisy: Any) -> None:
     assert daisy("config", "show", "small", "--diff", "small").out == "no difference\n"
 
 
+def test_a_diff_of_other_groups_shows_both_lists(workspace: Path, daisy: Any) -> None:
+    swapped = ("optimizers[1].params[0].group=scalar_params", "optimizers[1].params[3].group=embed_params")
+    found = json.loads(daisy("config", "show", "small", *swapped, "--diff", "small", "--json").out)["diff"]
+    assert list(found) == ["optimizers"]
+    groups = {side: found["optimizers"][side][1]["params"][0]["group"] for side in ("left", "right")}
+    assert groups == {"left": "scalar_params", "right": "embed_params"}
+
+
+def test_save_makes_a_config_of_overrides_and_overwrites_none(workspace: Path, daisy: Any) -> None:
+    ran = daisy("config", "save", "small", "mine", "seed=3")
+    assert (ran.code, ran.out) == (0, "saved: configs/mine.yml; `daisy train mine` trains it\n")
+    assert json.loads(daisy("config", "show", "mine", "--diff", "small", "--json").out)["diff"] == {
+        "seed": {"left": 3, "right": 1337}
+    }
+    again = daisy("config", "save", "small", "mine")
+    assert (again.code, again.err.count("error: ")) == (2, 1)
+    assert json.loads(daisy("config", "save", "small", "more", "--json").out) == {"path": "configs/more.yml"}
+
+
 def test_a_broken_config_does_not_hide_the_others(workspace: Path, daisy: Any) -> None:
     (workspace / "configs/broken.yml").write_text("colour: red\n")
     (workspace / "model_specs/broken.yml").write_text("colour: red\n")

@@ -1,4 +1,7 @@
-"""Schedules over progress s = tokens / target_tokens in [0, 1], after the owner's README."""
+"""Schedules over progress s = tokens / target_tokens in [0, 1], after the owner's README.
+
+Arithmetic alone, so that training and whoever draws a schedule before there is a run ask the same functions.
+"""
 
 from __future__ import annotations
 

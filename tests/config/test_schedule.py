@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
+from core.config.schedule import MUON_MOMENTUM_START, learning_rate_factor, muon_momentum
 from core.config.train_config import ScheduleName
-from core.training.schedule import MUON_MOMENTUM_START, learning_rate_factor, muon_momentum
 
 ALL = get_args(ScheduleName)
 
