@@ -1,0 +1,100 @@
+"""A run in words: figures, events and checkpoints, whatever their files hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import NOW
+
+from core.runs.directory import RunDirectory, write_object
+from daisy_tui.checkpoints import Listed
+from daisy_tui.event_text import event_row
+from daisy_tui.run_look import RunLook, RunReader, View
+from daisy_tui.run_text import checkpoint_cells, figures, progress
+
+MakeRun = Callable[..., Path]
+
+
+def look_at(path: Path) -> RunLook:
+    look = RunReader(RunDirectory(path), path.parents[1]).look(NOW, View())
+    assert look is not None
+    return look
+
+
+def test_figures_are_those_that_are_known(make_run: MakeRun) -> None:
+    path = make_run("x", "running", target_steps=80)
+    write_object(path / "peaks.json", {"host_memory": {"value": 1 << 30, "time": NOW}})
+    found = dict(figures(look_at(path)))
+    assert found["step"] == "40"
+    assert found["ETA"] == "1:20"
+    assert found["MFU"] == "41%"
+    assert found["memory"] == "300.0 MiB"
+    assert found["host peak"] == "1.00 GiB"
+    assert "GPU peak" not in found
+    assert progress(look_at(path)) == (0.5, "41k of 81.9k tokens")
+
+
+def test_of_a_run_that_has_not_begun_nothing_is_made_up(make_run: MakeRun) -> None:
+    look = look_at(make_run("x", "queued", steps=0))
+    assert {"step", "train", "ETA", "memory"}.isdisjoint(dict(figures(look)))
+    assert progress(look) is None
+
+
+@pytest.mark.parametrize("value", ['"nan"', "NaN", "null", '"\\u001b[31m"', "[1]", "true"])
+def test_figures_that_are_no_numbers_break_nothing(make_run: MakeRun, value: str) -> None:
+    path = make_run("x", "running")
+    line = json.dumps({"time": NOW, "step": 41, "tokens": 1, "train_loss": 3.0}).removesuffix("}")
+    keys = ("mfu", "memory", "tokens_per_s", "eta_s", "target_tokens", "grad_norm")
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write(line + "".join(f', "{key}": {value}' for key in keys) + "}\n")
+    said = figures(look_at(path))
+    assert all("\x1b" not in figure for _, figure in said)
+    assert "memory" not in dict(said)
+
+
+@pytest.mark.parametrize(
+    ("event", "text", "level"),
+    [
+        ({"event": "checkpoint", "path": "step_000000030"}, "step_000000030", "good"),
+        ({"event": "eval", "val": {"val": 3.25, "books": "nan"}}, "val 3.2500, books nan", ""),
+        ({"event": "request", "what": "save", "answer": "begun"}, "save: begun", ""),
+        ({"event": "request", "what": "eval", "answer": "refused: none"}, "eval: refused: none", "warning"),
+        ({"event": "request", "what": "set", "answer": "lr_scale=0.5"}, "set lr_scale=0.5", ""),
+        ({"event": "warning", "message": "disk\nfull"}, "disk full", "warning"),
+        ({"event": "failed", "rank": 1, "message": "boom"}, "boom", "error"),
+        ({"event": "started", "devices": 2}, "on 2 devices", ""),
+        ({"event": "resumed", "tokens": 1024}, "at step 30, 1,024 tokens", ""),
+        ({"event": "finished", "tokens": 2048}, "after 2,048 tokens", "good"),
+        ({"event": "not_finite", "loss": "nan", "grad_norm": "inf"}, "loss nan, gradient inf", "error"),
+        ({"event": "checkpoint"}, "", "good"),
+        ({"event": "new\x1b[1m", "what": "ever\x07"}, "what ever\\x07", ""),
+    ],
+)
+def test_an_event_reads_as_words(event: dict[str, Any], text: str, level: str) -> None:
+    row = event_row({"time": NOW, "step": 30, **event}, NOW)
+    assert (row.text, row.level, row.step) == (text, level, "30")
+    assert "\x1b" not in row.kind
+
+
+def test_an_event_of_another_day_has_its_date_and_one_without_time_none() -> None:
+    assert "-" in event_row({"time": NOW - 200_000, "event": "started"}, NOW).clock
+    assert "-" not in event_row({"time": NOW, "event": "started"}, NOW).clock
+    assert event_row({"time": 1e300, "event": "started"}, NOW).clock == ""
+    assert event_row({"time": "soon", "event": None}, NOW)[:3] == ("", "", "None")
+
+
+def test_a_checkpoint_is_a_row_with_its_links_or_its_problem() -> None:
+    whole = Listed(Path("step_000000030"), None, True, step=30, tokens=30_720, val_loss=2.5, bytes=1 << 20)
+    assert checkpoint_cells(whole, NOW)[:4] == ("step_000000030", "30.7k", "2.5000", "1.00 MiB")
+    assert checkpoint_cells(Listed(Path("x"), None, True, links=("latest", "best")), NOW)[-1] == "latest, best"
+    assert checkpoint_cells(Listed(Path("x"), None, False, "incomplete"), NOW)[1:] == (
+        "-",
+        "-",
+        "0 B",
+        "-",
+        "incomplete",
+    )
