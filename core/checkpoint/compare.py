@@ -36,7 +36,7 @@ def compare(left: Inspection, right: Inspection) -> Comparison:
     both = [name for name in one if name in other]
     return Comparison(
         facts=_differences(_facts(left), _facts(right)),
-        hparams=_differences(_named_hparams(left.meta.hparams), _named_hparams(right.meta.hparams)),
+        hparams=_differences(named_hparams(left.meta.hparams), named_hparams(right.meta.hparams)),
         only_left=tuple(name for name in one if name not in other),
         only_right=tuple(name for name in other if name not in one),
         shapes={n: (one[n].shape, other[n].shape) for n in both if one[n].shape != other[n].shape},
@@ -68,7 +68,7 @@ def _facts(inspection: Inspection) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _named_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:
+def named_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:
     """The hparams by key; what is inside an optimizer has the name that an override of it has."""
     named: dict[str, Any] = {}
     for key, value in hparams.items():

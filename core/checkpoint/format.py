@@ -184,6 +184,8 @@ def _is_deep(value: Any) -> bool:
     """Whether a value of JSON is nested deeper than settings are."""
     level = [value]
     for _ in range(DEEPEST + 1):
+        if not level:
+            return False
         lists = [[*node.values()] if isinstance(node, dict) else node for node in level]
         level = [entry for entries in lists if isinstance(entries, list) for entry in entries]
     return bool(level)

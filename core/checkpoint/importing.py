@@ -7,7 +7,6 @@ warm starts begin from it. The tokenizer comes from the caller, its ranks file o
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import signal
@@ -24,17 +23,10 @@ from core.checkpoint.daisy_wee import convert_daisy_wee, has_daisy_wee_names
 from core.checkpoint.foreign import Foreign, read_foreign
 from core.checkpoint.format import MANIFEST_FILE, CheckpointError
 from core.checkpoint.save import Saving, versions
+from core.checkpoint.staging import CheckpointUsageError, free_target, write_failure
 from core.config.overrides import parse_override
 from core.errors import DaisyError
 from core.text import printable
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class ImportUsageError(CheckpointError):
-    """An import that cannot be made as it was asked for: a target that is taken, a tokenizer of another model."""
-
-    exit_code = 2
 
 
 def convert(foreign: Foreign, stated: Mapping[str, Any], training_only: Iterable[str] = ()) -> Converted:
@@ -61,10 +53,10 @@ def import_checkpoint(
     """Write the checkpoint `out` from the foreign one at `path`; returns what was read, what was made, and the notes.
 
     `tokenizer` is the TokenizerInfo of a tokenizer as a dict and `ranks` its ranks file, where it has one.
-    Raises CheckpointError where the file cannot be read or represented, ImportUsageError where `out` is taken or
+    Raises CheckpointError where the file cannot be read or represented, CheckpointUsageError where `out` is taken or
     the tokenizer is another model's. Nothing is left behind that failed.
     """
-    target = _free_target(out)
+    target = free_target(out)
     foreign = read_foreign(path)
     converted = convert(foreign, stated or {}, training_only)
     _check_tokenizer(foreign, converted, tokenizer)
@@ -82,25 +74,11 @@ def import_checkpoint(
         saving.commit(_meta(foreign, converted, tokenizer, dict(stated or {}), notes))
     except OSError as error:
         saving.abandon()
-        raise _write_failure(error, out) from error
+        raise write_failure(error, out) from error
     except BaseException:
         saving.abandon()
         raise
     return foreign, converted, notes
-
-
-def _free_target(out: Path) -> Path:
-    """The absolute path of `out`, which must not exist or be an empty folder."""
-    try:
-        taken = out.is_symlink() or (any(out.iterdir()) if out.is_dir() else out.exists())
-        target = out.resolve()
-    except OSError as error:
-        raise _write_failure(error, out) from error
-    except RuntimeError as error:  # how resolve words a loop of links
-        raise ImportUsageError(f"{out}: lies behind a loop of links; name another --out") from error
-    if taken:
-        raise ImportUsageError(f"{out}: already there; name a folder that does not exist or is empty")
-    return target
 
 
 def _check_tokenizer(foreign: Foreign, converted: Converted, tokenizer: dict[str, Any] | None) -> None:
@@ -109,12 +87,12 @@ def _check_tokenizer(foreign: Foreign, converted: Converted, tokenizer: dict[str
     spec, name = converted.spec, tokenizer["name"]
     advice = "--tokenizer names the model's own, and `none` imports it without"
     if tokenizer["vocab_size"] > spec.vocab_size:
-        raise ImportUsageError(
+        raise CheckpointUsageError(
             f"{foreign.path}: the tokenizer '{name}' has {tokenizer['vocab_size']} ids and the model "
             f"{spec.vocab_size}; {advice}"
         )
     if tokenizer["eot_token_id"] != spec.eos_token_id:
-        raise ImportUsageError(
+        raise CheckpointUsageError(
             f"{foreign.path}: end-of-text is {tokenizer['eot_token_id']} in the tokenizer '{name}' and "
             f"{spec.eos_token_id} in the model; {advice}"
         )
@@ -157,11 +135,6 @@ def _meta(
         },
         **({"tokenizer": tokenizer} if tokenizer is not None else {}),
     }
-
-
-def _write_failure(error: OSError, out: Path) -> CheckpointError:
-    advice = "make room and repeat the command" if error.errno in _FULL else "name another --out"
-    return CheckpointError(f"{out}: cannot be written: {error.strerror or error}; nothing was left behind; {advice}")
 
 
 def main() -> int:
@@ -215,7 +188,7 @@ def _stated(words: Iterable[str]) -> dict[str, Any]:
     """KEY=VALUE words as settings. Raises ConfigError for a word of another form."""
     overrides = [parse_override(word) for word in words]
     if nested := [override for override in overrides if len(override.path) != 1]:
-        raise ImportUsageError(f"--set {nested[0].source.typed}: settings are not nested; write KEY=VALUE")
+        raise CheckpointUsageError(f"--set {nested[0].source.typed}: settings are not nested; write KEY=VALUE")
     return {str(override.path[0]): override.value for override in overrides}
 
 

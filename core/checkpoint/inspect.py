@@ -48,6 +48,7 @@ class Meta:
     tokenizer: dict[str, JsonValue] | None = None
     parent: JsonValue = None
     imported: dict[str, JsonValue] | None = None
+    exported: dict[str, JsonValue] | None = None
     versions: dict[str, JsonValue] = field(default_factory=dict)
     fingerprint: str | None = None
     hparams: dict[str, JsonValue] = field(default_factory=dict)

@@ -1,15 +1,11 @@
-"""Save and load a checkpoint's tensors. A save is a folder of its own until one rename makes it a checkpoint."""
+"""Save and load a checkpoint's tensors, with torch."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,8 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core.checkpoint.format import (
-    MANIFEST_FILE,
-    META_FILE,
     MODEL_FILE,
     CheckpointError,
     check,
@@ -26,28 +20,12 @@ from core.checkpoint.format import (
     read_manifest,
     state_file,
 )
+from core.checkpoint.staging import PARTIAL, Staging
 from core.checkpoint.tensor_file import write_tensors
-from core.files import sync_folder, write_atomic
-
-_PARTIAL = ".partial"
 
 
-class Saving:
-    """One checkpoint being written: each rank writes its state, one rank the rest, and one rank commits.
-
-    What a killed save leaves behind has a name of its own and no manifest; the next save of the same step
-    begins anew, and nothing else ever reads it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.staging = path.with_name(f".{path.name}{_PARTIAL}")
-        self._manifest: dict[str, dict[str, Any]] = {}
-
-    def begin(self) -> None:
-        """Make the staging folder, empty. One rank does this before the others write."""
-        shutil.rmtree(self.staging, ignore_errors=True)
-        self.staging.mkdir(parents=True)
+class Saving(Staging):
+    """One checkpoint being written from torch's tensors: each rank its state, one rank the rest, and one commits."""
 
     def write_model(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the weights as they are given: fp32 masters."""
@@ -58,37 +36,10 @@ class Saving:
         name = state_file(rank)
         self._manifest[name] = write_tensors(self.staging / name, tensors)
 
-    def write_file(self, name: str, content: bytes) -> None:
-        """Write a file that travels along, such as the tokenizer's."""
-        write_atomic(self.staging / name, content)
-        self._manifest[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-    def commit(self, meta: dict[str, Any]) -> Path:
-        """Write meta data and manifest, and make it a checkpoint by one rename. Returns its path."""
-        self.write_file(META_FILE, (json.dumps(meta, indent=2) + "\n").encode())
-        manifest = dict(sorted(self._manifest.items()))
-        write_atomic(self.staging / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode())
-        if self.path.exists():
-            put_aside(self.path, "replaced")
-        self.staging.rename(self.path)
-        sync_folder(self.path.parent)
-        return self.path
-
-    def abandon(self) -> None:
-        """Remove what a failed save has written."""
-        shutil.rmtree(self.staging, ignore_errors=True)
-
-
-def put_aside(path: Path, why: str) -> Path:
-    """Rename a checkpoint to `step_<n>.<why>`, which nothing reads: nobody deletes it but its owner."""
-    target = path.with_name(f"{path.name}.{why}")
-    names = (target if number == 1 else target.with_name(f"{target.name}-{number}") for number in count(1))
-    return path.rename(next(name for name in names if not name.exists()))
-
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed saves have left in a folder: never a checkpoint, whose name they do not have."""
-    for path in folder.glob(f".step_*{_PARTIAL}"):
+    for path in folder.glob(f".step_*{PARTIAL}"):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -69,6 +69,21 @@ class Movement:
     left_out: int
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """How often values lie where: `counts[i]` finite values of a tensor in the i-th of equal bins from `low` to `high`.
+
+    Both ends are values of the tensor; where all values are one, all of them are in the bin in the middle. Without any
+    finite value both ends are None. `left_out` counts the values that are not finite.
+    """
+
+    name: str
+    low: float | None
+    high: float | None
+    counts: tuple[int, ...]
+    left_out: int
+
+
 def statistics(folder: Path, report: Report = lambda done, total: None) -> Iterator[TensorStatistics]:
     """The statistics of every tensor of a complete checkpoint, in the order of the file.
 
@@ -126,6 +141,36 @@ def movements(left: Path, right: Path, report: Report = lambda done, total: None
             for one, other in pairs
         ]
     return sorted(found, key=lambda moved: inf if moved.relative is None else moved.relative, reverse=True)
+
+
+def histogram(folder: Path, name: str, bins: int = 64, report: Report = lambda done, total: None) -> Histogram:
+    """The histogram of one tensor of a complete checkpoint, which is read twice: for its ends, and to count.
+
+    `report` gets the bytes that are done and all there are; what it raises ends the reading. Raises CheckpointError
+    where the checkpoint is damaged or has no such tensor.
+    """
+    check(folder)
+    path = folder / MODEL_FILE
+    infos = {info.name: info for info in read_tensor_infos(path)}
+    if name not in infos:
+        raise CheckpointError(f"{path}: has no tensor '{name}'; `daisy inspect` names those that it has")
+    info, counts, finite = infos[name], np.zeros(bins, np.int64), 0
+    low, high = inf, -inf
+    progress = _Progress(2 * _bytes([info]), report, share=2)
+    with path.open("rb") as file:
+        for chunk in _chunks(file, path, info, progress):
+            if (values := _finite(chunk)).size:
+                low, high = min(low, float(values.min())), max(high, float(values.max()))
+        span = high / 2 - low / 2  # of halves: the whole may overflow
+        for chunk in _chunks(file, path, info, progress):
+            values = _finite(chunk)
+            finite += values.size
+            shares = (values / 2 - low / 2) / span if span > 0 else np.full(values.size, 0.5)
+            counts += np.bincount(np.minimum((shares * bins).astype(np.int64), bins - 1), minlength=bins)
+    left_out = info.count - finite
+    if not finite:
+        return Histogram(name, None, None, (0,) * bins, left_out)
+    return Histogram(name, low, high, tuple(map(int, counts)), left_out)
 
 
 class _Moments:

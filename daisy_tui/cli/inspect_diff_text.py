@@ -9,8 +9,9 @@ from core.checkpoint.compare import Comparison
 from core.checkpoint.inspect import Inspection, shape_text
 from core.config.scalars import format_value
 from core.text import plural
-from daisy_tui.cli.inspect_text import WIDTH, cell, short, shown_path, wrapped
+from daisy_tui.checkpoint_text import cell, moved, short, shown_path
 from daisy_tui.cli.text import table
+from daisy_tui.inspection_text import WIDTH, wrapped
 
 if TYPE_CHECKING:  # numpy, which only --stats loads
     from core.checkpoint.statistics import Movement
@@ -35,11 +36,8 @@ def movements_text(entries: Sequence[Movement]) -> str:
     head = [f"NOT FINITE in A or B, and left out: {plural(len(bad), 'tensor')}", *bad, ""] if bad else []
     rows: list[Sequence[str]] = [("", "moved", "cosine", "norm A", "norm B", "norm B - A")]
     for e in entries:
-        moved = "from zero" if e.norm_right else "unknown"
-        if e.relative is not None:
-            moved = f"{short(100 * e.relative)}%"
         cosine = "-" if e.cosine is None else f"{e.cosine:.4f}"
-        rows.append((cell(e.name), moved, cosine, *map(short, (e.norm_left, e.norm_right, e.norm_difference))))
+        rows.append((cell(e.name), moved(e), cosine, *map(short, (e.norm_left, e.norm_right, e.norm_difference))))
     legend = "What moved most, from A to B (moved: norm of B - A against that of A)"
     return "\n".join([*head, legend, *table(rows, indent="  ", right=range(1, 6))])
 

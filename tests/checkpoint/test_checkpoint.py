@@ -127,7 +127,7 @@ def test_a_save_that_fails_leaves_the_previous_checkpoint_and_nothing_that_looks
     saving = Saving(tmp_path / checkpoint_name(2))
     saving.begin()
     saving.write_model(TENSORS)
-    monkeypatch.setattr("core.checkpoint.save.write_atomic", full)
+    monkeypatch.setattr("core.checkpoint.staging.write_atomic", full)
     with pytest.raises(OSError, match="No space left"):
         saving.commit({})
     assert list(complete_checkpoints(tmp_path)) == [before]

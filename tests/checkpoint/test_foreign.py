@@ -18,8 +18,9 @@ from torch import Tensor
 
 from core.checkpoint.foreign import read_foreign
 from core.checkpoint.format import CheckpointError, check, read_meta
-from core.checkpoint.importing import ImportUsageError, import_checkpoint
+from core.checkpoint.importing import import_checkpoint
 from core.checkpoint.load import model_from_checkpoint
+from core.checkpoint.staging import CheckpointUsageError
 from core.config.model_spec import ModelSpec
 from core.config.windows import layer_windows
 from core.model.daisy_core import DaisyCore, initialize
@@ -283,7 +284,7 @@ def test_a_target_that_is_taken_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/mine").write_text("mine")
     for out in (tmp_path / "taken", path):
-        with pytest.raises(ImportUsageError, match="already there; name a folder that does not exist or is empty"):
+        with pytest.raises(CheckpointUsageError, match="already there; name a folder that does not exist or is empty"):
             import_checkpoint(path, out)
     (tmp_path / "empty").mkdir()
     import_checkpoint(path, tmp_path / "empty")
@@ -293,9 +294,9 @@ def test_a_target_that_is_taken_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     path = _save(tmp_path / "x.pt")
-    with pytest.raises(ImportUsageError, match="the tokenizer 'gpt2' has 50257 ids and the model 257"):
+    with pytest.raises(CheckpointUsageError, match="the tokenizer 'gpt2' has 50257 ids and the model 257"):
         import_checkpoint(path, tmp_path / "out", tokenizer=TOKENIZER | {"name": "gpt2", "vocab_size": 50257})
-    with pytest.raises(ImportUsageError, match="end-of-text is 0 in the tokenizer 'bytes' and 256 in the model"):
+    with pytest.raises(CheckpointUsageError, match="end-of-text is 0 in the tokenizer 'bytes' and 256 in the model"):
         import_checkpoint(path, tmp_path / "out", tokenizer=TOKENIZER | {"eot_token_id": 0})
 
 

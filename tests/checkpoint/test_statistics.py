@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.checkpoint.format import CheckpointError
-from core.checkpoint.statistics import Movement, TensorStatistics, movements, statistics
+from core.checkpoint.statistics import Movement, TensorStatistics, histogram, movements, statistics
 
 NAN, INF = float("nan"), float("inf")
 FLOATS = torch.float64, torch.float32, torch.float16, torch.bfloat16
@@ -176,3 +176,62 @@ def test_places_that_are_not_finite_are_left_out_of_a_movement(tmp_path: Path) -
     nothing, some = movements(left, right)
     assert some == Movement("a", 1.0, pytest.approx(45 / 5 / 90**0.5), 5.0, 90**0.5, 5.0, 2)
     assert (nothing.name, nothing.relative, nothing.cosine, nothing.left_out) == ("b", None, None, 1)
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_histogram_counts_as_numpy_does(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensor = _random(37, 29).to(dtype)
+    found = histogram(_checkpoint(tmp_path / "c", {"a": tensor, "b": torch.zeros(3)}), "a", bins=20)
+    values = tensor.double().numpy().ravel()
+    expected, edges = np.histogram(values, 20)
+    assert (found.low, found.high, found.left_out) == (edges[0], edges[-1], 0)
+    # A value at the edge of two bins may be in either: dividing rounds.
+    assert np.abs(np.cumsum(found.counts) - np.cumsum(expected)).max() <= 1
+    assert sum(found.counts) == values.size
+
+
+@pytest.mark.usefixtures("chunks")
+def test_a_histogram_leaves_out_what_is_not_finite(tmp_path: Path) -> None:
+    folder = _checkpoint(
+        tmp_path / "c", {"a": torch.tensor([NAN, 1.0, INF, 3.0, -INF, 1.0]), "b": torch.full((2,), NAN)}
+    )
+    found = histogram(folder, "a", bins=4)
+    assert (found.low, found.high, found.counts, found.left_out) == (1.0, 3.0, (2, 0, 0, 1), 3)
+    none = histogram(folder, "b", bins=2)
+    assert (none.low, none.high, none.counts, none.left_out) == (None, None, (0, 0), 2)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "counts"),
+    [
+        (torch.full((5,), 7.0), (0, 0, 5, 0)),
+        (torch.zeros(0), (0, 0, 0, 0)),
+        (torch.tensor([-1.7e308, 1.7e308], dtype=torch.float64), (1, 0, 0, 1)),
+        (torch.tensor([0.0, 5e-324], dtype=torch.float64), (0, 0, 2, 0)),
+        (torch.tensor([1.0, 1.0 + 2**-23]), (1, 0, 0, 1)),
+    ],
+    ids=["one value", "no value", "wider than a float", "closer than a half", "neighbours"],
+)
+def test_a_histogram_of_odd_ranges(tmp_path: Path, tensor: Tensor, counts: tuple[int, ...]) -> None:
+    assert histogram(_checkpoint(tmp_path / "c", {"a": tensor}), "a", bins=4).counts == counts
+
+
+def test_a_histogram_tells_its_progress_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.checkpoint.statistics.CHUNK_VALUES", 10)
+    folder, told = _checkpoint(tmp_path / "c", {"a": _random(100).float()}), list[tuple[int, int]]()
+    histogram(folder, "a", 4, lambda done, total: told.append((done, total)))
+    assert told[-1] == (400, 400)
+    assert len(told) == 20
+
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        histogram(folder, "a", 4, stop)
+
+
+def test_a_histogram_of_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    folder = _checkpoint(tmp_path / "c", {"a": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match="has no tensor 'b'; `daisy inspect` names those that it has"):
+        histogram(folder, "b")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from core.checkpoint.save import point_link
-from daisy_tui.cli.inspect_text import _ranges, short
+from daisy_tui.checkpoint_text import ranges, short
 
 Save = Callable[..., Path]
 RUN = "20260101-120000-mine"
@@ -277,6 +277,21 @@ def test_losses_versions_and_origin_are_said_where_meta_has_them(workspace: Path
     }
 
 
+def test_a_histogram_is_a_row_for_every_bin(run: Path, save_model: Save, daisy: Any) -> None:
+    save_model(Path("bad"), edit=_spoil)
+    shown = daisy("inspect", "bad", "--histogram", "embed.weight").out
+    rows = shown[shown.index("Histogram of embed.weight: ") :].splitlines()
+    assert len(rows) == 2 + 24
+    assert max(map(len, rows)) <= 80
+    assert sum(int(row.split()[-1].replace(",", "")) for row in rows[2:]) == 6144
+    assert "  4 not finite, and left out\n" in daisy("inspect", "bad", "--histogram", "head.weight").out
+    data = _json(daisy("inspect", "bad", "--histogram", "gates.x0", "--json").out)
+    assert (data["histogram"]["left_out"], sum(data["histogram"]["counts"])) == (1, 5)
+    ran = daisy("inspect", "bad", "--histogram", "nothing")
+    assert (ran.code, "has no tensor 'nothing'" in ran.err) == (1, True)
+    assert daisy("inspect", "bad", "--histogram", "gates.x0", "--diff", "latest").code == 2
+
+
 def test_ranges_and_figures_are_short() -> None:
     cases = (
         ([0, 1, 2], "0-2"),
@@ -286,6 +301,6 @@ def test_ranges_and_figures_are_short() -> None:
         ([0, 5], "0, 5"),
         ([0, 0], "0, 0"),
     )
-    assert all(_ranges(numbers) == text for numbers, text in cases)
+    assert all(ranges(numbers) == text for numbers, text in cases)
     figures = (1234567.0, "1.23e6"), (0.00001234, "1.23e-5"), (-0.5, "-0.5"), (0.0, "0"), (None, "-"), (1e100, "1e100")
     assert [short(figure) for figure, _ in figures] == [text for _, text in figures]

@@ -1,0 +1,188 @@
+"""The pane beside the list of checkpoints: what one is, its tensors, layers and settings, and how two differ.
+
+It is given everything that is known, and shows the part that is in sight.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static, TabbedContent, TabPane
+
+from core.checkpoint.inspect import Inspection
+from core.text import size
+from daisy_tui import checkpoint_lines as make
+from daisy_tui.checkpoint_look import Look, said
+from daisy_tui.checkpoint_rows import Line, name_of
+from daisy_tui.checkpoint_text import cell
+from daisy_tui.checkpoints import Found
+from daisy_tui.inspection_text import wrapped
+from daisy_tui.lineage import Row
+from daisy_tui.weights import Reading, Weights
+from daisy_tui.widgets.run_lines import LineList
+
+TABS = {"about": "About", "tensors": "Tensors", "layers": "Layers", "settings": "Settings", "difference": "Difference"}
+_BAR = 20
+_UNKNOWN_WIDTH = 78
+
+
+class Shown(NamedTuple):
+    """What the pane is about: a `row` of the list, and what a look at it brought, once it has.
+
+    `verified` says how its hashes were found, and `tensor` whose histogram is wanted.
+    """
+
+    row: Row | None = None
+    found: Found = Found((), ())
+    look: Look | None = None
+    verified: str = ""
+    tensor: str | None = None
+
+    @property
+    def inspection(self) -> Inspection | None:
+        return self.look.inspection if self.look is not None else None
+
+
+class CheckpointPane(Vertical):
+    """One checkpoint. `weights` holds the figures that were read."""
+
+    class TabShown(Message):
+        """Another part is in sight."""
+
+    class TensorChosen(Message):
+        """A tensor was chosen, by its name."""
+
+        def __init__(self, tensor: str) -> None:
+            super().__init__()
+            self.tensor = tensor
+
+    DEFAULT_CLASSES: ClassVar[str] = "checkpoint-pane"
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self._weights = weights
+        self._shown = Shown()
+        self._names: list[str | None] = []  # of the tensors, by line
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="checkpoint-name", markup=False)
+        with TabbedContent(initial="about", id="checkpoint-tabs"):
+            for name, title in TABS.items():
+                with TabPane(title, id=name):
+                    yield LineList(id=f"{name}-lines")
+                    if name == "tensors":
+                        yield Static(id="histogram")
+        yield Static(id="reading")
+
+    @property
+    def tabs(self) -> TabbedContent:
+        return self.query_one("#checkpoint-tabs", TabbedContent)
+
+    @property
+    def tab(self) -> str:
+        """The part that is in sight."""
+        return self.tabs.active or "about"
+
+    @property
+    def lines(self) -> LineList:
+        """The lines that are in sight."""
+        return self.query_one(f"#{self.tab}-lines", LineList)
+
+    @property
+    def tensor(self) -> str | None:
+        """The tensor under the cursor."""
+        cursor = self.query_one("#tensors-lines", LineList).cursor
+        return self._names[cursor] if self.tab == "tensors" and cursor < len(self._names) else None
+
+    def show(self, shown: Shown) -> None:
+        """Show this; what is of another checkpoint begins at its first line."""
+        if shown.row is None or self._shown.row is None or shown.row.path != self._shown.row.path:
+            for name in TABS:
+                lines = self.query_one(f"#{name}-lines", LineList)
+                lines.cursor = 0
+                lines.scroll_home(animate=False)
+        self._shown = shown
+        self.query_one("#checkpoint-name", Static).update(Content(name_of(shown.row)), layout=False)
+        self.paint()
+
+    def paint(self) -> None:
+        """Show what is known now."""
+        lines, made = self.lines, self._made()
+        lines.show(len(made), lambda index: made[index], lines.scrollable_content_region.width)
+        if self._names and lines.cursor == 0:
+            lines.cursor = next((index for index, name in enumerate(self._names) if name is not None), 0)
+        self._paint_histogram()
+
+    def show_reading(self, reading: Reading | None, stop_key: str) -> None:
+        """Say how far a reading is; nothing while there is none."""
+        line = self.query_one("#reading", Static)
+        line.display = reading is not None
+        if reading is None:
+            return
+        share = reading.done / reading.total if reading.total else 0.0
+        done = round(_BAR * share)
+        bar = Content.assemble(("█" * done, "$success"), ("░" * (_BAR - done), "$text-muted"))
+        of = f"{size(reading.done)} of {size(reading.total)}" if reading.total else "beginning"
+        rest = Content.assemble(f" {share:4.0%}  {of}", (f"  {stop_key} stops", "dim"), f"  {cell(reading.what)}")
+        line.update(bar + rest, layout=False)
+
+    def _made(self) -> list[Line]:
+        shown, width = self._shown, self.lines.scrollable_content_region.width or _UNKNOWN_WIDTH
+        self._names = []
+        inspection = shown.inspection
+        if self.tab == "difference":
+            return self._difference(width)
+        if inspection is None:
+            problem = shown.look.problem if shown.look is not None else ""
+            return make.folded(said(shown.row, shown.found, width, problem), width)
+        statistics = self._weights.statistics(inspection)
+        if self.tab == "tensors":
+            tensors = make.tensors(inspection, statistics, width)
+            self._names = [line.name for line in tensors]
+            return [line.line for line in tensors]
+        if self.tab == "layers":
+            return make.layers(inspection, statistics, width)
+        if self.tab == "settings":
+            return make.settings(inspection.meta.hparams, width)
+        return make.about(inspection, width, shown.verified)
+
+    def _difference(self, width: int) -> list[Line]:
+        look = self._shown.look
+        if look is None or look.inspection is None or look.other is None or look.comparison is None:
+            hint = "m marks a checkpoint; how another one differs from it is then shown here"
+            why = f"the marked one: {look.other_problem}" if look is not None and look.other_problem else ""
+            return [[(line, "error" if why else "muted")] for line in wrapped(why or hint, "", width)]
+        movements = self._weights.movements(look.other, look.inspection)
+        return make.difference(look.other, look.inspection, look.comparison, movements, width)
+
+    def _paint_histogram(self) -> None:
+        shown, picture = self._shown, self.query_one("#histogram", Static)
+        found = None
+        if shown.inspection is not None and shown.tensor is not None:
+            found = self._weights.histogram(shown.inspection, shown.tensor)
+        picture.display = found is not None
+        if found is not None:
+            lines = make.histogram(found, self.lines.size.width or _UNKNOWN_WIDTH)
+            styles = {"strong": "bold", "muted": "$text-muted", "good": "$success", "error": "$text-error"}
+            content = [Content.assemble(*((text, styles.get(part, "")) for text, part in line)) for line in lines]
+            picture.update(Content("\n").join(content))
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.call_after_refresh(self.paint)
+
+    @on(TabbedContent.TabActivated)
+    def _tab_shown(self, event: TabbedContent.TabActivated) -> None:
+        event.stop()
+        self.call_after_refresh(self.paint)
+        self.post_message(self.TabShown())
+
+    @on(LineList.Chosen)
+    def _line_chosen(self, event: LineList.Chosen) -> None:
+        event.stop()
+        if self.tensor is not None:
+            self.post_message(self.TensorChosen(self.tensor))
