@@ -13,14 +13,14 @@ class Glyph(NamedTuple):
 
 
 STATES = {
-    "running": Glyph("●", "$success"),
-    "starting": Glyph("◐", "$accent"),
-    "stopping": Glyph("◑", "$warning"),
-    "queued": Glyph("○", "$accent"),
-    "finished": Glyph("✓", "$success"),
-    "stopped": Glyph("■", "$warning"),
-    "failed": Glyph("✗", "$error"),
-    "lost": Glyph("?", "$error"),
+    "running": Glyph("●", "$text-success"),
+    "starting": Glyph("◐", "$text-accent"),
+    "stopping": Glyph("◑", "$text-warning"),
+    "queued": Glyph("○", "$text-accent"),
+    "finished": Glyph("✓", "$text-success"),
+    "stopped": Glyph("■", "$text-warning"),
+    "failed": Glyph("✗", "$text-error"),
+    "lost": Glyph("?", "$text-error"),
 }
 OTHER = Glyph("·", "$foreground")
 

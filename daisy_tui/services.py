@@ -57,10 +57,9 @@ class Services:
 
     @cached_property
     def telemetry(self) -> Telemetry:
-        from core.runs.directory import all_runs
-        from core.runs.telemetry import Sampler, Telemetry, supervisors_of
+        from core.runs.telemetry import Sampler, Telemetry
 
-        return Telemetry(Sampler(lambda: supervisors_of(all_runs(self.runs)), self.folder, clock=self.clock))
+        return Telemetry(Sampler(self.watch.supervisors, self.folder, clock=self.clock))
 
     @cached_property
     def serving(self) -> Serving:

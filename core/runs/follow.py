@@ -34,6 +34,11 @@ class RecordTail:
 
 def records_backwards(path: Path) -> Iterator[dict[str, Any]]:
     """The whole records of a .jsonl file, the last one first, read in blocks from its end."""
+    return (record for line in lines_backwards(path) if (record := record_of(line)) is not None)
+
+
+def lines_backwards(path: Path) -> Iterator[bytes]:
+    """The whole lines of a file, the last one first: whoever looks for one among many need not parse the others."""
     try:
         file = path.open("rb")
     except OSError:
@@ -50,7 +55,7 @@ def records_backwards(path: Path) -> Iterator[dict[str, Any]]:
                 lines.pop()
                 first = False
             begun = lines.pop(0) if begin > 0 and lines else b""
-            yield from (record for line in reversed(lines) if (record := record_of(line)) is not None)
+            yield from reversed(lines)
             end = begin
 
 

@@ -47,17 +47,26 @@ def run_status(run: RunDirectory, now: float | None = None) -> Status:
         if held or (held is None and now - run.launch.stat().st_mtime < _BEGINS_WITHIN_S):
             return Status("starting", True)
         return Status("lost", False, "its supervisor did not begin; logs/supervisor.log may say why")
-    if ended is not None and ended.get("attempt") == supervisor.get("attempt"):
-        return Status(str(ended.get("outcome", "failed")), False, str(ended.get("reason")), supervisor)
+    if (done := _ended(ended, supervisor)) is not None:
+        return done
     beats = heartbeats(run)
     phase = str(supervisor.get("phase"))
     if not _is_alive(run, supervisor, now, held):
+        if (done := _ended(_object(run.exit), supervisor)) is not None:  # it ended while this was being found out
+            return done
         if phase == "queued":
             return Status("queued", False, "not waiting: its supervisor is gone", supervisor)
         return Status("lost", False, "its supervisor was killed, or its machine went down", supervisor)
     if phase == "running" and not any(beat["phase"] != "start" for beat in heartbeats(run, living=False)):
         phase = "starting"
     return Status(phase if phase in ALIVE else "stopping", True, None, supervisor, tuple(stalls(beats, now)))
+
+
+def _ended(ended: dict[str, Any] | None, supervisor: dict[str, Any]) -> Status | None:
+    """How the attempt of a supervisor ended; None where exit.json says nothing of it."""
+    if ended is None or ended.get("attempt") != supervisor.get("attempt"):
+        return None
+    return Status(str(ended.get("outcome", "failed")), False, str(ended.get("reason")), supervisor)
 
 
 def _is_alive(run: RunDirectory, supervisor: dict[str, Any], now: float, held: bool | None) -> bool:

@@ -5,21 +5,43 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.runs.directory import RunDirectory, RunError, all_runs, read_object
-from core.runs.follow import records_backwards
+from core.runs.follow import lines_backwards, record_of, records_backwards
 from core.runs.status import Status, run_status
 
 _LOOK_BACK = 2000  # records, for the last one that has what is wanted
 
 
-def summary(run: RunDirectory, status: Status | None = None, now: float | None = None) -> dict[str, Any]:
-    """What `daisy runs list --json` says of a run; unknown values are None."""
+class Recorded(NamedTuple):
+    """What the files of a run say last: run.json, the last log point, the last evaluation's mean loss, the place.
+
+    `newest` is the last line of metrics.jsonl, behind which a later look finds what is new.
+    """
+
+    facts: dict[str, Any]
+    point: dict[str, Any]
+    val_loss: float | None
+    newest: bytes
+    place: dict[str, Any]
+
+
+def recorded(run: RunDirectory, before: Recorded | None = None) -> Recorded:
+    """What a run has recorded so far; with what it had `before` at the cost of what came since.
+
+    It changes with run.json, metrics.jsonl and events.jsonl alone.
+    """
+    return Recorded(_facts(run), *_last(run, before), last_place(run))
+
+
+def summary(
+    run: RunDirectory, status: Status | None = None, now: float | None = None, known: Recorded | None = None
+) -> dict[str, Any]:
+    """What `daisy runs list --json` says of a run; unknown values are None. `known` spares reading its records."""
     status = status or run_status(run, now)
-    facts = _facts(run)
-    step, val = _last(run)
-    place = last_place(run)
+    facts, step, val, _, place = known or recorded(run)
+    is_of_now = status.alive and _is_of_now(step, status)
     return {
         "id": run.path.name,
         "name": facts.get("name", run.path.name),
@@ -30,8 +52,9 @@ def summary(run: RunDirectory, status: Status | None = None, now: float | None =
         "tokens": place.get("tokens"),
         "train_loss": step.get("train_loss"),
         "val_loss": val,
-        "tokens_per_s": step.get("tokens_per_s") if status.alive else None,
-        "eta_s": step.get("eta_s") if status.state == "running" and _is_of_now(step, status) else None,
+        "tokens_per_s": step.get("tokens_per_s") if is_of_now else None,
+        "mfu": step.get("mfu") if is_of_now else None,
+        "eta_s": step.get("eta_s") if is_of_now and status.state == "running" else None,
         "devices": (status.supervisor or {}).get("devices") or None,
         "config": facts.get("config"),
         "started": run.started,
@@ -68,18 +91,22 @@ def _facts(run: RunDirectory) -> dict[str, Any]:
         return {}
 
 
-def _last(run: RunDirectory) -> tuple[dict[str, Any], float | None]:
-    """The last log point, and the mean loss of the last evaluation."""
-    step: dict[str, Any] = {}
-    val = None
-    for number, record in enumerate(records_backwards(run.metrics)):
-        if not step and isinstance(record.get("train_loss"), int | float):
-            step = record
-        if val is None:
-            val = _mean_loss(record.get("val"))
-        if (step and val is not None) or number >= _LOOK_BACK:
+def _last(run: RunDirectory, before: Recorded | None) -> tuple[dict[str, Any], float | None, bytes]:
+    """The last log point, the mean loss of the last evaluation, and the last line."""
+    point: dict[str, Any] = {}
+    val, newest = None, b""
+    for number, line in enumerate(lines_backwards(run.metrics)):
+        newest = newest or line
+        if before is not None and line and line == before.newest:
+            return point or before.point, before.val_loss if val is None else val, newest
+        if not point and b'"train_loss"' in line:  # looking costs a tenth of parsing
+            record = record_of(line) or {}
+            point = record if isinstance(record.get("train_loss"), int | float) else {}
+        if val is None and b'"val"' in line:
+            val = _mean_loss((record_of(line) or {}).get("val"))
+        if (point and val is not None) or number >= _LOOK_BACK:
             break
-    return step, val
+    return point, val, newest
 
 
 def _mean_loss(scores: Any) -> float | None:

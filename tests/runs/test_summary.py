@@ -27,7 +27,7 @@ def _run(root: Path, name: str, *records: dict[str, Any]) -> RunDirectory:
 
 
 def _point(step: int, **more: Any) -> dict[str, Any]:
-    figures = {"train_loss": 5.0 - step / 100, "eta_s": 9.0, "tokens_per_s": 1000.0}
+    figures = {"train_loss": 5.0 - step / 100, "eta_s": 9.0, "tokens_per_s": 1000.0, "mfu": 0.25}
     return {"time": 1.0, "step": step, "tokens": 128 * step, "target_tokens": 640, **figures, **more}
 
 
@@ -63,6 +63,7 @@ def test_a_summary_has_the_last_log_point_and_the_mean_of_the_last_evaluation(tm
         "train_loss": 4.97,
         "val_loss": 4.0,
         "tokens_per_s": 1000.0,
+        "mfu": 0.25,
         "eta_s": 9.0,
         "devices": ["cpu"],
         "config": "configs/a.yml",
@@ -76,7 +77,13 @@ def test_a_summary_has_the_last_log_point_and_the_mean_of_the_last_evaluation(tm
 def test_a_run_that_has_ended_has_neither_speed_nor_time_left(tmp_path: Path) -> None:
     run = _run(tmp_path, "20260101-000000-a", _point(3))
     found = summary(run, Status("stopped", False, "on request"))
-    assert (found["step"], found["tokens_per_s"], found["eta_s"]) == (3, None, None)
+    assert (found["step"], found["tokens_per_s"], found["mfu"], found["eta_s"]) == (3, None, None, None)
+
+
+def test_a_run_that_goes_on_has_no_speed_before_its_first_step(tmp_path: Path) -> None:
+    run = _run(tmp_path, "20260101-000000-a", _point(3))
+    found = summary(run, Status("queued", True, None, {"devices": ["cpu"], "started": 2.0}))
+    assert (found["step"], found["tokens_per_s"], found["mfu"], found["eta_s"]) == (3, None, None, None)
 
 
 def test_what_is_not_known_of_a_run_is_none(tmp_path: Path) -> None:
