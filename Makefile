@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test check install format lint types walls bench clean FORCE
+.PHONY: run demo test test-all check install format lint types walls bench clean FORCE
 
 run: install  ## open the control center
 	@$(BIN)/daisy
@@ -20,10 +20,13 @@ demo: install  ## train the demo model on the bundled novels, or go on with it, 
 	  then $(BIN)/daisy train --resume demo; else $(BIN)/daisy train demo; fi
 	@$(BIN)/daisy sample demo --prompt "Emma Woodhouse" --max_tokens 120
 
-test: install  ## the whole test suite
+test: install  ## the test suite, without what takes minutes of real training
+	@$(BIN)/python -m pytest -n auto -m "not long"
+
+test-all: install  ## the whole test suite, as CI runs it
 	@$(BIN)/python -m pytest -n auto
 
-check: format lint types walls test  ## everything that must be green before a commit
+check: format lint types walls test-all  ## everything that must be green before a commit
 
 format: install
 	@$(BIN)/ruff format .
@@ -44,6 +47,9 @@ bench: install  ## speed, as ratios in one run
 	@$(BIN)/python -m benchmarks.bench_curves
 	@$(BIN)/python -m benchmarks.bench_decode
 	@$(BIN)/python -m benchmarks.bench_serve
+	@$(BIN)/python -m benchmarks.bench_chart
+	@$(BIN)/python -m benchmarks.bench_dashboard
+	@$(BIN)/python -m benchmarks.bench_tui
 
 install: $(INSTALLED)  ## build .venv with everything that running, testing and benchmarks need
 

@@ -76,21 +76,24 @@ class DaisyApp(App[None]):
     NOTIFICATION_TIMEOUT = 6
 
     def __init__(self, services: Services, *, first: str | None = None, log: Path | None = None) -> None:
+        # Textual begins with it; switching there later would mount an empty screen first.
+        self.DEFAULT_MODE = first or ("start" if _is_fresh(services) else "dashboard")  # type: ignore[misc]
         super().__init__()
         self.services = services
         self.is_readonly = services.readonly
-        self.settings = Settings()
-        self._first, self._log_path = first, log
+        self._log_path = log
+        self._problem: SettingsError | None = None
+        try:
+            self.settings = services.settings.read()
+        except SettingsError as error:
+            self.settings, self._problem = Settings(), error
 
     def on_mount(self) -> None:
-        try:
-            self.settings = self.services.settings.read()
-        except SettingsError as error:
-            self.report(error)
+        if self._problem is not None:
+            self.report(self._problem)
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
         self.theme_changed_signal.subscribe(self, lambda theme: self.keep(replace(self.settings, theme=theme.name)))
-        self.switch_mode(self._first or ("start" if self._is_fresh() else "dashboard"))
 
     def on_unmount(self) -> None:
         self.services.close()
@@ -202,8 +205,7 @@ class DaisyApp(App[None]):
             return None
         return self._log_path
 
-    def _is_fresh(self) -> bool:
-        """Whether there is nothing yet to look at: neither runs nor data."""
-        return not any(
-            path.is_dir() and any(path.iterdir()) for path in (self.services.runs, self.services.folder / "data")
-        )
+
+def _is_fresh(services: Services) -> bool:
+    """Whether there is nothing yet to look at: neither runs nor data."""
+    return not any(path.is_dir() and any(path.iterdir()) for path in (services.runs, services.folder / "data"))

@@ -19,16 +19,18 @@ from pathlib import Path
 import pyte
 from support import ROOT
 
-_WAIT_S = 120.0
+_WAIT_S = 60.0
 _KEYS = {"enter": "\r", "escape": "\x1b", "tab": "\t", "space": " ", "backspace": "\x7f", "up": "\x1b[A"}
-_KEYS |= {"down": "\x1b[B", "right": "\x1b[C", "left": "\x1b[D", "ctrl+p": "\x10", "ctrl+a": "\x01", "ctrl+k": "\x0b"}
+_KEYS |= {"down": "\x1b[B", "right": "\x1b[C", "left": "\x1b[D"}
+_KEYS |= {f"ctrl+{letter}": chr(ord(letter) & 31) for letter in "abcdefghijklmnopqrstuvwxyz"}
+_GIVEN = ("PYTHONPATH", "OMP_NUM_THREADS", "XDG_CONFIG_HOME", "DAISY_LEASES", "DAISY_CACHE", "COLUMNS", "LINES")
 _TMUX = {"enter": "Enter", "escape": "Escape", "tab": "Tab", "space": "Space", "backspace": "BSpace"}
 _TMUX |= {"up": "Up", "down": "Down", "right": "Right", "left": "Left"}
-_TMUX |= {"ctrl+p": "C-p", "ctrl+a": "C-a", "ctrl+k": "C-k"}
+_TMUX |= {name: f"C-{name[-1]}" for name in _KEYS if name.startswith("ctrl+")}
 
 
 class RealTerminal:
-    """One terminal of `size` (columns, rows), in which `daisy ARGUMENTS` runs in a folder. `pid` is that of the program."""
+    """One terminal of `size` (columns, rows) with `daisy ARGUMENTS` in it. `pid` is that of the program."""
 
     pid: int
 
@@ -83,10 +85,13 @@ class _TmuxTerminal(RealTerminal):
     def __init__(self, folder: Path, command: list[str], size: tuple[int, int], environment: dict[str, str]) -> None:
         self._socket = f"daisy-test-{os.getpid()}-{id(self)}"
         wide, high = map(str, size)
-        given = [word for name in ("PYTHONPATH", "OMP_NUM_THREADS", "XDG_CONFIG_HOME", "DAISY_LEASES", "DAISY_CACHE")
+        given = [word for name in _GIVEN
                  if name in environment for word in ("-e", f"{name}={environment[name]}")]  # fmt: skip
-        self._tmux("-f", os.devnull, "new-session", "-d", "-x", wide, "-y", high, "-c", str(folder), *given, *command)
+        begin = ("new-session", "-d", "-x", wide, "-y", high, "-c", str(folder))
+        self._tmux("-f", os.devnull, *begin, *given, *command)
         self._tmux("set-option", "-g", "remain-on-exit", "on")
+        self._tmux("set-option", "-g", "window-size", "manual")
+        self._tmux("resize-window", "-x", wide, "-y", high)
         self.pid = int(self._tmux("display-message", "-p", "#{pane_pid}"))
 
     def text(self) -> str:

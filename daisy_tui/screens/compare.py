@@ -48,7 +48,14 @@ class CompareScreen(DaisyScreen):
         Action("log_y", "y", "Log y", "A logarithmic y, or a linear one."),
         Action("smoother", "m", "Smooth", "Smooth the lines more."),
         Action("rougher", "M", "Smooth less", "Smooth the lines less.", footer=False),
-        Action("find", "slash", "Filter", "Narrow the list: state:running val<3.5 -debug …", "daisy runs list QUERY"),
+        Action(
+            "find",
+            "slash",
+            "Filter",
+            "Narrow the list: state:running val<3.5 -debug …",
+            "daisy runs list QUERY",
+            opens_field=True,
+        ),
         Action("layout", "z", "Layout", "Chart and table, only the chart, or only the table."),
         Action("next(1)", "n", "Next series", "Draw the next series.", footer=False),
         Action("next(-1)", "N", "Series before", "Draw the series before.", footer=False),
@@ -244,7 +251,7 @@ class CompareScreen(DaisyScreen):
     def action_find(self) -> None:
         field = self.query_one("#compare-filter", Input)
         field.display = True
-        field.focus()
+        self.set_focus(field)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._want(text=event.value.strip())

@@ -63,7 +63,13 @@ class ComposeScreen(LaunchScreen):
         Action("config", "o", "Config", "Pick the config to begin with.", "daisy config list"),
         Action("spec", "m", "Spec", "Pick the model spec.", "daisy config list", footer=False),
         Action("optimizers", "p", "Optimizers", "The optimizers as a table of parameter groups.", footer=False),
-        Action("search", "slash", "Search", "Show the fields in whose name, group or help the words stand."),
+        Action(
+            "search",
+            "slash",
+            "Search",
+            "Show the fields in whose name, group or help the words stand.",
+            opens_field=True,
+        ),
         Action("touched", "t", "Touched", "Show only what was touched, or everything again.", footer=False),
         Action("effect", "v", "Effect", "What the fields come to, in their place or beside them."),
         Action("problem", "e", "Problem", "Go to the next field with a problem.", footer=False),
@@ -310,7 +316,7 @@ class ComposeScreen(LaunchScreen):
     def action_search(self) -> None:
         self.remove_class("-effect")
         self.add_class("-searching")
-        self.query_one("#form-search", Input).focus()
+        self.set_focus(self.query_one("#form-search", Input))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id == "form-search":

@@ -139,7 +139,7 @@ class FieldEditor(Vertical):
             line.value = "" if row.value == "null" else row.value
         line.placeholder = "null" if row.field.nullable else (row.field.default or "")
         self.add_class("-editing")
-        line.focus()
+        self.screen.set_focus(line)  # at once: the first letters may be on their way
         line.cursor_position = len(line.value)
 
     def end(self) -> None:

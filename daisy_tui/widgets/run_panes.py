@@ -67,7 +67,7 @@ class ListPane(Vertical):
     def search(self) -> None:
         """Begin to search."""
         self.field.display = True
-        self.field.focus()
+        self.screen.set_focus(self.field)
 
     def step_out(self) -> bool:
         """Leave the field, or else end the search; whether there was either."""

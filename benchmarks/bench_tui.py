@@ -1,0 +1,208 @@
+"""What the control center costs: its first frame, its keys under load, its memory over an hour.
+
+    python -m benchmarks.bench_tui
+
+First frame: from the start of Python to the first frame of the dashboard, beside that of an empty Textual app (limit 1.5
+times; medians of seven, taken in turns). Keys: the 99th percentile from a key to the settled screen, while a run logs 50
+points a second and a chat streams 200 tokens a second (50 ms). Memory: resident after an hour of the dashboard on a
+simulated clock with 20 runs, of which one trains (150 MiB, and flat: 5% more than after its first five minutes).
+Exit code 1 says that a limit was missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import psutil
+
+from core.runs.launch import child_environment
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # made-up runs and the scripted server
+from made_runs import NOW, log_point, write_run
+from serving import ScriptedBackend, ScriptedEngine, running
+from terminal import app_of, finish, settle
+
+from core.inference.request import Piece, Scored
+from daisy_tui.services import Services
+
+MIB = 1 << 20
+STARTS, KEYS, TICKS, WARM_TICKS = 7, 300, 3600, 300
+SIZE = 120, 40
+POINTS_S, TOKENS_S = 50, 200
+EMPTY = """
+from textual.app import App
+from textual.widgets import Label
+class Empty(App):
+    def compose(self):
+        yield Label("first frame")
+Empty().run()
+"""
+
+
+def main() -> int:
+    missed: list[str] = []
+
+    def say(what: str, value: float, limit: float, unit: str) -> None:
+        print(f"{what}: {value:.3g} {unit}, limit {limit:g}", flush=True)
+        if value > limit:
+            missed.append(what)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.chdir(folder)
+        os.environ["DAISY_LEASES"] = f"{folder}/leases"
+        locks = [write_run(folder / "runs", f"old{n}", day=1 + n)[1] for n in range(19)]
+        trains, lock = write_run(folder / "runs", "trains", "running", day=28, target_steps=100_000)
+        empty, dashboard = _first_frames(folder)
+        print(f"first frame: dashboard {dashboard:.2f} s, empty app {empty:.2f} s", flush=True)
+        say("first frame of the dashboard", dashboard / empty, 1.5, "times that of an empty Textual app")
+        for where in ("chat", "run", "dashboard"):
+            say(f"a key on the screen {where}, 99th percentile", 1e3 * _key_s(folder, trains, where), 50, "ms")
+        first, last = _memory(folder)
+        say("resident after an hour", last / MIB, 150, "MiB")
+        say("resident after an hour", last / first, 1.05, "times that after five minutes")
+        del locks, lock
+    for what in missed:
+        print(f"missed: {what}")
+    return int(bool(missed))
+
+
+def _first_frames(folder: Path) -> tuple[float, float]:
+    """The median seconds from the start of Python to the first frame of an empty app, and of the dashboard."""
+    empty = [sys.executable, "-c", EMPTY], b"first frame"
+    dashboard = [sys.executable, "-m", "daisy_tui", "tui"], b"Dashboard"
+    taken = [[_seconds_until(folder, *program) for program in (empty, dashboard)] for _ in range(STARTS)]
+    return median(pair[0] for pair in taken), median(pair[1] for pair in taken)
+
+
+def _seconds_until(folder: Path, command: list[str], words: bytes) -> float:
+    """Run a program in a terminal of its own until it shows words."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *reversed(SIZE), 0, 0))
+    began = time.perf_counter()
+    environment = {**child_environment(), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    ) as process:
+        shown = b""
+        while words not in shown:
+            shown += os.read(master, 1 << 16)
+        took = time.perf_counter() - began
+        process.kill()
+    os.close(slave)
+    os.close(master)
+    return took
+
+
+def _key_s(folder: Path, run: Path, where: str) -> float:
+    """The 99th percentile of the seconds from a key to the settled screen, under load."""
+
+    async def measure(url: str) -> list[float]:
+        services = Services(folder)
+        app = app_of(services, where)
+        took: list[float] = []
+        async with app.run_test(size=SIZE) as pilot:
+            await finish(pilot)
+            if where == "chat":
+                await _begin_chat(pilot, url)
+            for number in range(KEYS):
+                began = time.perf_counter()
+                await pilot.press("x" if where == "chat" else ("down", "up")[number % 2])
+                took.append(time.perf_counter() - began)
+                await asyncio.sleep(0.02)
+        services.close()
+        return took
+
+    with _logging(run), _streaming() as url:
+        return quantiles(asyncio.run(measure(url)), n=100)[98]
+
+
+async def _begin_chat(pilot: Any, url: str) -> None:
+    """Attach to the server that streams, and ask something."""
+    pilot.app.screen.context(url=url)
+    await finish(pilot)
+
+
+@contextmanager
+def _logging(run: Path) -> Iterator[None]:
+    """A run that logs 50 points a second."""
+    ended = threading.Event()
+
+    def write() -> None:
+        with (run / "metrics.jsonl").open("a") as file:
+            step = 41
+            while not ended.wait(1 / POINTS_S):
+                file.write(json.dumps(log_point(step, NOW, 1 << 40)) + "\n")
+                file.flush()
+                step += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@contextmanager
+def _streaming() -> Iterator[str]:
+    """A server whose answers come at 200 tokens a second and never end."""
+    engine = ScriptedEngine(lambda _: None)
+    with running(ScriptedBackend(engine)) as server:
+        yield server.url
+        del Piece, Scored
+
+
+def _memory(folder: Path) -> tuple[int, int]:
+    """Resident bytes after five minutes and after an hour of the dashboard at one look a second, simulated."""
+    program = "import sys; from benchmarks.bench_tui import hour; hour(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, last = done.stdout.split()
+    return int(first), int(last)
+
+
+def hour(folder: str) -> None:
+    """Print the resident bytes after five minutes of looks, and after an hour of them."""
+
+    async def live() -> None:
+        now = NOW
+        services = Services(Path(folder), clock=lambda: now, polls=False)
+        services.telemetry.stop()
+        app = app_of(services)
+        resident = psutil.Process().memory_info
+        async with app.run_test(size=SIZE) as pilot:
+            await finish(pilot)
+            for tick in range(1, TICKS + 1):
+                now += 1.0
+                services.telemetry.tick()
+                await settle(pilot)
+                if tick == WARM_TICKS:
+                    print(resident().rss)
+        print(resident().rss)
+
+    asyncio.run(live())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
