@@ -37,21 +37,42 @@ class Usage(TypedDict):
     prompt_tokens_details: PromptDetails
 
 
+class TopLogprob(TypedDict):
+    """A token at a place. `id` is there where ids are asked for: two tokens may have one name."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    id: NotRequired[int]
+
+
+class ChatLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
 class Logprobs(TypedDict):
-    """One entry a token, the prompt's first if it was echoed; None for a first token, which nothing precedes."""
+    """One entry a token, the prompt's first if it was echoed; None for a first token, which nothing precedes.
+
+    `content` is the same in the form that chats have, where ids are asked for.
+    """
 
     tokens: list[str]
     token_logprobs: list[float | None]
     top_logprobs: list[dict[str, float] | None] | None
     text_offset: list[int]
+    content: NotRequired[list[ChatLogprob]]
 
 
 class CompletionChoice(TypedDict):
+    """The ids are there where they are asked for; the prompt's in the first chunk of a stream alone."""
+
     index: int
     text: str
     logprobs: Logprobs | None
     finish_reason: FinishReason | None
     stop_reason: NotRequired[str | int | None]
+    prompt_token_ids: NotRequired[list[int]]
+    token_ids: NotRequired[list[int]]
 
 
 class Completion(TypedDict):
@@ -63,16 +84,6 @@ class Completion(TypedDict):
     choices: list[CompletionChoice]
     usage: NotRequired[Usage | None]
     timing: NotRequired[TimingInfo]
-
-
-class TopLogprob(TypedDict):
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class ChatLogprob(TopLogprob):
-    top_logprobs: list[TopLogprob]
 
 
 class ChatLogprobs(TypedDict):
@@ -92,6 +103,7 @@ class ChatChoice(TypedDict):
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason | None
     stop_reason: NotRequired[str | int | None]
+    token_ids: NotRequired[list[int]]
 
 
 class ChatCompletion(TypedDict):
@@ -103,6 +115,7 @@ class ChatCompletion(TypedDict):
     choices: list[ChatChoice]
     usage: Usage
     timing: NotRequired[TimingInfo]
+    prompt_token_ids: NotRequired[list[int]]
 
 
 class Model(TypedDict):

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from core.data.tokenizers import Tokenizer
 from core.inference.request import Piece, Request, Scored
-from server.answers import ChatChoice, ChatLogprob, ChatLogprobs, Document, RenderedChat, TimingInfo, TopLogprob, Usage
-from server.completions import check_choices, finish_reason, finite, token_name
+from server.answers import ChatChoice, ChatLogprobs, Document, RenderedChat, TimingInfo, Usage
+from server.completions import check_choices, entry, finish_reason
 from server.door import read
 from server.errors import encoded
 from server.host import Host, Served
@@ -43,8 +42,8 @@ async def chat_completions(http: web.Request, host: Host, settings: Settings) ->
     logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
     params = asked.params(secrets.randbits(63))
     requests = [Request(ids, max_tokens, params, stops, logprobs, choice=choice) for choice in range(n)]
-    form = _Chat(served, bool(asked.stream), n, host.remembered)
     stream = bool(asked.stream)
+    form = _Chat(served, stream, n, host.remembered, conversation.ids if asked.return_token_ids else None)
     return await reply(http, host, settings, requests, form, stream=stream, usage=asked.with_usage, choices_each=n)
 
 
@@ -68,7 +67,10 @@ async def render_chat(http: web.Request, host: Host, _settings: Settings) -> web
 class _Chat:
     """How answers in a chat are written down."""
 
-    def __init__(self, served: Served, stream: bool, choices: int, remembered: Remembered) -> None:
+    def __init__(
+        self, served: Served, stream: bool, choices: int, remembered: Remembered, prompt: list[int] | None
+    ) -> None:
+        self._prompt = prompt  # where ids are asked for
         self._head = Head("chat.completion.chunk" if stream else "chat.completion", "chatcmpl", served)
         self._choices = choices
         self._tokenizer = served.tokenizer
@@ -76,23 +78,30 @@ class _Chat:
 
     def opening(self) -> list[bytes]:
         roles = {"role": "assistant", "content": "", "refusal": None}
+        told: Document = {} if self._prompt is None else {"prompt_token_ids": self._prompt}
         return [
-            self._head.with_(choices=[{"index": index, "delta": roles, "logprobs": None, "finish_reason": None}])
+            self._head.with_(
+                choices=[{"index": index, "delta": roles, "logprobs": None, "finish_reason": None}],
+                **({} if index else told),
+            )
             for index in range(self._choices)
         ]
 
     def chunk(self, choice: int, answer: Answer, piece: Piece) -> bytes | None:
-        if not (piece.text or piece.finish or (piece.tokens and answer.request.logprobs is not None)):
+        wants_tokens = answer.request.logprobs is not None or self._prompt is not None
+        if not (piece.text or piece.finish or (piece.tokens and wants_tokens)):
             return None
-        entry: Document = {
+        said: Document = {
             "index": choice,
             "delta": {"content": piece.text} if piece.text else {},
             "logprobs": self._logprobs(answer.request, piece.tokens),
             "finish_reason": finish_reason(piece),
         }
         if piece.stopped_by is not None:
-            entry["stop_reason"] = piece.stopped_by
-        return self._head.with_(choices=[entry])
+            said["stop_reason"] = piece.stopped_by
+        if self._prompt is not None:
+            said["token_ids"] = [scored.id for scored in piece.tokens]
+        return self._head.with_(choices=[said])
 
     def usage_chunk(self, usage: Usage, timing: TimingInfo | None) -> bytes:
         return self._head.counted([], usage, timing)
@@ -108,8 +117,11 @@ class _Chat:
             }
             if answer.last.stopped_by is not None:
                 choice["stop_reason"] = answer.last.stopped_by
+            if self._prompt is not None:
+                choice["token_ids"] = [scored.id for scored in answer.tokens]
             choices.append(choice)
-        return self._head.counted(choices, usage, timing)
+        told: Document = {} if self._prompt is None else {"prompt_token_ids": self._prompt}
+        return self._head.counted(choices, usage, timing, **told)
 
     def ended(self, answer: Answer) -> None:
         """Keep the ids of an answer: it comes back as text, in the history of the next question."""
@@ -123,13 +135,5 @@ class _Chat:
     def _logprobs(self, request: Request, tokens: Sequence[Scored]) -> ChatLogprobs | None:
         if request.logprobs is None:
             return None
-        return {"content": [self._logprob(scored) for scored in tokens], "refusal": None}
-
-    def _logprob(self, scored: Scored) -> ChatLogprob:
-        top = [_token(self._tokenizer, token, value) for token, value in scored.top]
-        return {**_token(self._tokenizer, scored.id, scored.logprob or 0.0), "top_logprobs": top}
-
-
-def _token(tokenizer: Tokenizer, token: int, logprob: float) -> TopLogprob:
-    raw = list(tokenizer.token_bytes(token))
-    return {"token": token_name(tokenizer, token), "logprob": finite(logprob), "bytes": raw}
+        with_ids = self._prompt is not None
+        return {"content": [entry(self._tokenizer, scored, ids=with_ids) for scored in tokens], "refusal": None}

@@ -11,7 +11,7 @@ from aiohttp import web
 from core.data.tokenizers import Tokenizer
 from core.inference.request import Piece, Request, Scored
 from core.inference.text import Detokenizer
-from server.answers import CompletionChoice, Logprobs, TimingInfo, Usage
+from server.answers import ChatLogprob, CompletionChoice, Logprobs, TimingInfo, TopLogprob, Usage
 from server.door import read
 from server.errors import ApiError
 from server.host import Host, Served
@@ -46,7 +46,7 @@ async def completions(http: web.Request, host: Host, settings: Settings) -> web.
             Request(ids, max_tokens, params, asked.stops, asked.logprobs, bool(asked.echo), choice)
             for choice in range(n)
         ]
-    form = _Completions(served, requests, asked.logprobs)
+    form = _Completions(served, requests, asked.logprobs, ids=bool(asked.return_token_ids))
     stream = bool(asked.stream)
     return await reply(http, host, settings, requests, form, stream=stream, usage=asked.with_usage, choices_each=n)
 
@@ -72,9 +72,12 @@ async def _prompts(served: Served, many: Sequence[str | list[int]], most: int) -
 class _Completions:
     """How completions are written down."""
 
-    def __init__(self, served: Served, requests: Sequence[Request], logprobs: int | None) -> None:
+    def __init__(self, served: Served, requests: Sequence[Request], logprobs: int | None, *, ids: bool) -> None:
         self._head = Head("text_completion", "cmpl", served)
-        self._logprobs = [_LogprobWriter(served.tokenizer, r) if logprobs is not None else None for r in requests]
+        self._logprobs = [_LogprobWriter(served.tokenizer, r, ids) if logprobs is not None else None for r in requests]
+        # Of those whose prompt is not told yet.
+        self._prompts = {index: list(request.prompt) for index, request in enumerate(requests)} if ids else {}
+        self._with_ids = ids
 
     def opening(self) -> list[bytes]:
         return []
@@ -104,14 +107,19 @@ class _Completions:
         }
         if last.stopped_by is not None:
             choice["stop_reason"] = last.stopped_by
+        if self._with_ids:
+            choice["token_ids"] = [scored.id for scored in tokens]
+        if index in self._prompts:
+            choice["prompt_token_ids"] = self._prompts.pop(index)
         return choice
 
 
 class _LogprobWriter:
     """The logprobs of one choice, whose offsets count characters from the beginning of its text."""
 
-    def __init__(self, tokenizer: Tokenizer, request: Request) -> None:
+    def __init__(self, tokenizer: Tokenizer, request: Request, ids: bool) -> None:
         self._tokenizer = tokenizer
+        self._ids = ids
         self._offset = 0
         self._text = Detokenizer(tokenizer, () if request.echo else request.prompt)
         self._wants_top = bool(request.logprobs)
@@ -122,12 +130,15 @@ class _LogprobWriter:
             offsets.append(self._offset)
             is_end = scored.id == self._tokenizer.eot_token_id
             self._offset += 0 if is_end else len(self._text.add(scored.id))
-        return {
+        written: Logprobs = {
             "tokens": [token_name(self._tokenizer, scored.id) for scored in tokens],
             "token_logprobs": [scored.logprob and finite(scored.logprob) for scored in tokens],
             "top_logprobs": [self._top(scored) for scored in tokens] if self._wants_top else None,
             "text_offset": offsets,
         }
+        if self._ids:
+            written["content"] = [entry(self._tokenizer, scored, ids=True) for scored in tokens]
+        return written
 
     def _top(self, scored: Scored) -> dict[str, float] | None:
         if scored.logprob is None:
@@ -136,6 +147,17 @@ class _LogprobWriter:
         for token, value in (*scored.top, (scored.id, scored.logprob)):
             top.setdefault(token_name(self._tokenizer, token), finite(value))
         return top
+
+
+def entry(tokenizer: Tokenizer, scored: Scored, *, ids: bool) -> ChatLogprob:
+    """A token with what might have stood in its place, in the form that chats have."""
+
+    def token(number: int, logprob: float) -> TopLogprob:
+        raw = list(tokenizer.token_bytes(number))
+        found: TopLogprob = {"token": token_name(tokenizer, number), "logprob": finite(logprob), "bytes": raw}
+        return {**found, "id": number} if ids else found
+
+    return {**token(scored.id, scored.logprob or 0.0), "top_logprobs": [token(*top) for top in scored.top]}
 
 
 def token_name(tokenizer: Tokenizer, token: int) -> str:

@@ -80,9 +80,9 @@ class Head:
         """The common keys, and these."""
         return self._begin + encoded(more)[1:]
 
-    def counted(self, choices: Sequence[Any], usage: Usage, timing: TimingInfo | None) -> bytes:
+    def counted(self, choices: Sequence[Any], usage: Usage, timing: TimingInfo | None, **more: Any) -> bytes:
         """These choices with counts, and the times of the one answer there is."""
-        return self.with_(choices=choices, usage=usage, **({"timing": timing} if timing else {}))
+        return self.with_(choices=choices, usage=usage, **({"timing": timing} if timing else {}), **more)
 
 
 async def reply(

@@ -99,6 +99,7 @@ class Sampling(Strict):
     stop_token_ids: list[Token] | None = Field(None, max_length=64)
     min_tokens: int | None = Field(None, ge=0)
     ignore_eos: bool | None = None
+    return_token_ids: bool | None = Field(None, description="Ids of prompt and answer, and of every logprob's token.")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = Field(None, description="Accepted, and not used.")

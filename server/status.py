@@ -7,6 +7,7 @@ import asyncio
 from aiohttp import web
 
 from core.errors import DaisyError
+from core.inference.request import OtherModelError
 from server.answers import Health, Model, Models, SlotInfo, SlotList, Text, TokenizerAnswer, Tokens
 from server.door import read
 from server.errors import ApiError, encoded
@@ -109,7 +110,8 @@ async def load(http: web.Request, host: Host, settings: Settings) -> web.Respons
     try:
         served, _version = await host.change(asked.checkpoint)
     except DaisyError as error:
-        raise ApiError(409, "; ".join(error.lines), param="checkpoint", code="not_loaded") from error
+        code = "other_model" if isinstance(error, OtherModelError) else "not_loaded"
+        raise ApiError(409, "; ".join(error.lines), param="checkpoint", code=code) from error
     return _json({"model": _model(host, served)})
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from core.checkpoint.format import CheckpointError
 from core.config.windows import layer_windows
 from core.inference.answer import Answer
 from core.inference.loaded import Loaded
@@ -23,6 +22,7 @@ from core.inference.request import (
     MAX_LOGPROBS,
     EngineClosedError,
     EngineStats,
+    OtherModelError,
     Piece,
     QueueFullError,
     Request,
@@ -137,13 +137,13 @@ class Engine:
     def swap(self, loaded: Loaded) -> int:
         """Go on with other weights of the same model from the next step on; answers under way keep what they hold.
 
-        Returns once that is done, with the number of weights there have been. Raises CheckpointError where the model or
+        Returns once that is done, with the number of weights there have been. Raises OtherModelError where the model or
         its tokenizer is another one, EngineClosedError where the engine ends first.
         """
         if loaded.model.spec != self._model.spec:
-            raise CheckpointError(f"{loaded.folder}: another model than that of {self._loaded.folder}")
+            raise OtherModelError(f"{loaded.folder}: another model than that of {self._loaded.folder}")
         if loaded.tokenizer.fingerprint() != self._loaded.tokenizer.fingerprint():
-            raise CheckpointError(f"{loaded.folder}: another tokenizer than that of {self._loaded.folder}")
+            raise OtherModelError(f"{loaded.folder}: another tokenizer than that of {self._loaded.folder}")
         swap = _Swap(loaded)
         with self._changed:
             if self._closes_at is not None:

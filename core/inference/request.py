@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal, NamedTuple
 
+from core.checkpoint.format import CheckpointError
 from core.errors import DaisyError
 
 MAX_LOGPROBS = 20
@@ -32,6 +33,10 @@ class QueueFullError(DaisyError):
 
 class EngineClosedError(DaisyError):
     """The engine has ended, or takes no more requests."""
+
+
+class OtherModelError(CheckpointError):
+    """A checkpoint whose weights an engine cannot take over: its model or its tokenizer is another one."""
 
 
 @dataclass(frozen=True)

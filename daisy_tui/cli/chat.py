@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import secrets
-import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
 from core.errors import DaisyError
-from core.runs.processes import die_with_parent
-from daisy_tui.cli.serve import DEVICE, KEY_VARIABLE, TEMPLATE, WEIGHTS, server_command, server_environment
+from core.text import plural
+from daisy_tui.cli.serve import DEVICE, TEMPLATE, WEIGHTS
 from daisy_tui.cli.text import echo
 from daisy_tui.client import Client, ClientError
 from daisy_tui.conversation import Conversation
+from daisy_tui.serving import KEY_VARIABLE, Options, new_key, start_server, url_in
+from daisy_tui.transcripts import Saved, Transcript
 
 _HELP = """\
 /temp 0.4      temperature of the answers from now on (0: the likeliest token)
@@ -63,6 +63,12 @@ def sampling(values: dict[str, Any]) -> dict[str, Any]:
 @click.option("--url", metavar="URL", help="A server that runs already. [default: one of its own, for this chat]")
 @click.option("--system", default="", metavar="TEXT", help="What the model is told before everything else.")
 @click.option("--max_tokens", "--max-tokens", type=click.IntRange(1), help="Of an answer. [default: what fits]")
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep the chat as it is held, as JSON lines; a file that is there is gone on with.",
+)
 @sampling_options
 @DEVICE
 @WEIGHTS
@@ -71,6 +77,7 @@ def chat(
     checkpoint: str | None,
     url: str | None,
     system: str,
+    save: Path | None,
     device: str,
     weights: str,
     chat_template: str | None,
@@ -85,16 +92,20 @@ def chat(
         if typed:
             what = {"checkpoint": "CKPT|RUN"}.get(typed[0], "--" + typed[0].replace("_", "-"))
             raise click.UsageError(f"--url names a server that runs already; {what} is for one of the chat's own")
-        return _chat(Client(url, os.environ.get(KEY_VARIABLE)), system, options, lambda: True)
-    arguments = ["--port=0", "--grace=0", f"--device={device}", f"--weights={weights}", "--slots=1"]
-    arguments += [f"--chat-template={chat_template}"] if chat_template else []
-    key = secrets.token_urlsafe()
+        return _chat(client_at(url), system, save, options, lambda: True)
+    how = Options(device, weights, chat_template)
+    key = new_key()
     try:
-        with _own_server(checkpoint or "latest", arguments, key) as (own_url, line, lives):
+        with _own_server(checkpoint or "latest", how.arguments, key) as (own_url, line, lives):
             echo(line)
-            return _chat(Client(own_url, key), system, options, lives)
+            return _chat(Client(own_url, key), system, save, options, lives)
     except _ServerEndedError as error:
         return error.code
+
+
+def client_at(url: str) -> Client:
+    """Asks a server that runs already, with the key from the environment."""
+    return Client(url, os.environ.get(KEY_VARIABLE), key_hint=f"this command takes the key from {KEY_VARIABLE}")
 
 
 def _is_typed(name: str) -> bool:
@@ -106,29 +117,21 @@ def _own_server(
     checkpoint: str, arguments: list[str], key: str
 ) -> Generator[tuple[str, str, Callable[[], bool]], None, None]:
     """A server on a free port, for as long as it is needed: its URL, what it says of itself, and whether it lives."""
-    server = subprocess.Popen(
-        server_command(checkpoint, arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=server_environment(key),
-        start_new_session=True,  # Ctrl-C is for the answer, not for the server
-        preexec_fn=partial(die_with_parent, os.getpid()),
-    )
+    server = start_server(checkpoint, arguments, key)  # Ctrl-C is for the answer, not for the server
     assert server.stdout is not None
     try:
-        line = server.stdout.readline()
-        found = re.search(r" on (http://\S+) with ", line)
-        if found is None:
+        line = server.stdout.readline().decode(errors="replace").strip()
+        url = url_in(line)
+        if url is None:
             raise _ServerEndedError(server.wait() or 1)
-        yield found[1], line.strip(), lambda: server.poll() is None
+        yield url, line, lambda: server.poll() is None
     finally:
         server.terminate()
         server.wait()
         server.stdout.close()
 
 
-def _chat(client: Client, system: str, options: dict[str, Any], lives: Callable[[], bool]) -> int:
+def _chat(client: Client, system: str, save: Path | None, options: dict[str, Any], lives: Callable[[], bool]) -> int:
     models = client.get("/v1/models").get("data") or [{}]
     if not isinstance(models, list) or not isinstance(models[0], dict):
         raise ClientError(f"{client.url}: answers not as a server of OpenAI's kind does")
@@ -136,16 +139,44 @@ def _chat(client: Client, system: str, options: dict[str, Any], lives: Callable[
         raise DaisyError("a chat needs standard input and output, and one of them is closed")
     conversation = Conversation(client, sampling(options), system)
     # Another program's server says nothing of templates: it has them.
-    conversation.has_template = models[0].get("chat_template", "") is not None
-    if not conversation.has_template:
-        echo("this model has no chat template: it goes on with the text as it stands")
-        echo("(its server's --chat-template NAME sets one)")
-    echo("/help lists the commands; Ctrl-C stops an answer, Ctrl-D ends the chat")
+    conversation.form = "chat" if models[0].get("chat_template", "") is not None else "plain"
+    conversation.model = str(models[0].get("id") or "")
+    with _saving(conversation, save) as transcript:
+        if conversation.form == "plain":
+            echo("this model has no chat template: it goes on with the text as it stands")
+            echo("(its server's --chat-template NAME sets one)")
+        echo("/help lists the commands; Ctrl-C stops an answer, Ctrl-D ends the chat")
+        return _talk(conversation, transcript, lives)
+
+
+@contextmanager
+def _saving(conversation: Conversation, path: Path | None) -> Generator[Transcript | None, None, None]:
+    """Write a conversation down in a file, if one is named; one that is there is gone on with."""
+    if path is None:
+        yield None
+        return
+    if path.exists():
+        transcript, saved = Transcript.reopened(path)
+        conversation.tree, conversation.system = saved.tree, conversation.system or saved.system
+        echo(f"going on with {path}, of {plural(len(saved.tree.path), 'turn')}")
+    else:
+        began = Saved(conversation.model, conversation.form, conversation.system, time.time(), conversation.tree)
+        transcript = Transcript(path, began)
+    conversation.keeper = transcript
+    try:
+        yield transcript
+    finally:
+        transcript.close()
+
+
+def _talk(conversation: Conversation, transcript: Transcript | None, lives: Callable[[], bool]) -> int:
+    """Ask what is typed, and obey commands, to the end of the chat."""
     with suppress(ImportError):
         import readline  # noqa: F401 - input() has a history with it
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a model may say what the terminal has no letters for
     is_terminal = sys.stdin.isatty()
+    told = ""
     while True:
         try:
             text = input("> " if is_terminal else "").strip()
@@ -167,6 +198,11 @@ def _chat(client: Client, system: str, options: dict[str, Any], lives: Callable[
                 raise DaisyError("this chat's own server has ended; `daisy chat` starts another") from error
             hint = "; /new begins a new conversation" if error.code == "context_length_exceeded" else ""
             echo(f"{error}{hint}", err=True)
+        if transcript is not None:
+            transcript.chosen(conversation.tree.path, conversation.system)
+        if transcript is not None and transcript.failure != told:
+            told = transcript.failure
+            echo(told or f"{transcript.path}: saved again", err=True)
 
 
 def _obey(conversation: Conversation, text: str) -> Generator[str, None, None] | None:

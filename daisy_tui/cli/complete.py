@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from typing import Any
 
 import click
 
 from core.errors import DaisyError
-from daisy_tui.cli.chat import sampling, sampling_options, write
-from daisy_tui.cli.serve import KEY_VARIABLE
+from daisy_tui.cli.chat import client_at, sampling, sampling_options, write
 from daisy_tui.cli.text import echo
-from daisy_tui.client import DEFAULT_URL, Client
+from daisy_tui.client import DEFAULT_URL
 from daisy_tui.conversation import Conversation
 
 
@@ -37,7 +35,7 @@ def complete(prompt: str, url: str, stop: tuple[str, ...], **options: Any) -> No
             raise click.UsageError("-: standard input is closed")
         prompt = sys.stdin.read()
     asking = {**sampling(options), **({"stop": list(stop)} if stop else {})}
-    conversation = Conversation(Client(url, os.environ.get(KEY_VARIABLE)), asking, has_template=False)
+    conversation = Conversation(client_at(url), asking, form="text")
     for piece in conversation.ask(prompt):
         write(piece)
     write("\n")

@@ -9,9 +9,8 @@ from typing import NoReturn
 
 import click
 
-from core.runs.launch import child_environment
+from daisy_tui.serving import KEY_VARIABLE, server_command, server_environment
 
-KEY_VARIABLE = "DAISY_API_KEY"
 TEMPLATE = click.option(
     "--chat-template",
     "--chat_template",
@@ -61,16 +60,6 @@ def serve(
     flags = {"--follow": follow, "--insecure": insecure, "--deterministic": deterministic}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
     become(server_command(checkpoint, [*arguments, *(flag for flag, is_set in flags.items() if is_set)]), api_key)
-
-
-def server_command(checkpoint: str, arguments: list[str]) -> list[str]:
-    """The command line of a server of its own."""
-    return [sys.executable, "-m", "server.main", *arguments, "--", checkpoint]
-
-
-def server_environment(api_key: str | None) -> dict[str, str]:
-    """The environment of a server, in which the key is: anybody may read a command line."""
-    return {**child_environment(), **({KEY_VARIABLE: api_key} if api_key else {})}
 
 
 def become(command: list[str], api_key: str | None) -> NoReturn:

@@ -11,12 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.checkpoint.format import CheckpointError
 from core.data.tokenizers import ByteTokenizer
 from core.inference import steps
 from core.inference.engine import Engine
 from core.inference.loaded import Loaded
-from core.inference.request import EngineClosedError, Piece, QueueFullError, Request, SamplingError, SamplingParams
+from core.inference.request import (
+    EngineClosedError,
+    OtherModelError,
+    Piece,
+    QueueFullError,
+    Request,
+    SamplingError,
+    SamplingParams,
+)
 from core.inference.steps import TorchStep
 from core.model.daisy_core import DaisyCore
 
@@ -407,14 +414,14 @@ def test_other_weights_are_taken_between_steps_and_answers_under_way_go_on(make:
 def test_another_model_or_tokenizer_is_refused(make: Make, loaded: Loaded) -> None:
     engine = make()
     another = DaisyCore(loaded.model.spec.model_copy(update={"num_layers": 2}))
-    with pytest.raises(CheckpointError, match="step_9: another model than that of step_1"):
+    with pytest.raises(OtherModelError, match="step_9: another model than that of step_1"):
         engine.swap(loaded._replace(model=another, folder=Path("step_9")))
 
     class Other(ByteTokenizer):
         def fingerprint(self) -> str:
             return "other"
 
-    with pytest.raises(CheckpointError, match="another tokenizer"):
+    with pytest.raises(OtherModelError, match="another tokenizer"):
         engine.swap(loaded._replace(tokenizer=Other()))
 
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from serving import Running, ScriptedBackend, ScriptedEngine, running, says
 from core.inference.request import Piece, Scored
 from daisy_tui.cli.main import main
 from daisy_tui.client import Client, ClientError
-from daisy_tui.conversation import Conversation, Speed
+from daisy_tui.conversation import Conversation
+from daisy_tui.transcripts import read
+from daisy_tui.turns import Speed
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -60,12 +63,31 @@ def test_a_chat_keeps_its_history_and_obeys(typed: Typed) -> None:
         "Be brief.\n\n/etc\n",
     ]
     assert [request.params.temperature for request in engine.requests] == [0.7, 0.4, 0.4, 0.4]
-    assert [request.params.seed for request in engine.requests] == [7, 7, 8, 8], "another answer has another seed"
+    assert [request.params.seed for request in engine.requests] == [7, 7, 8, 7], "another answer has another seed"
     assert out.count("one two\n") == 4
     assert "2 tokens, 3.3 tokens/s, first after " in out
     assert "/temp hot: a number from 0 to 2, such as /temp 0.4" in out
     assert "/nothing: no such command; /help lists those there are" in out
     assert "Ctrl-C stops an answer" in out
+
+
+def test_a_saved_chat_is_whole_and_is_gone_on_with(typed: Typed, tmp_path: Path) -> None:
+    engine, file = ScriptedEngine(says("one", " two")), tmp_path / "chat.jsonl"
+    with running(ScriptedBackend(engine, template="plain")) as server:
+        save = ["chat", "--url", server.url, "--save", str(file)]
+        assert typed(save, "Hi", "/new", "So?", "/retry")[0] == 0
+        saved = read(file)
+        assert [turn.text for turn in saved.tree] == ["Hi", "one two", "So?", "one two", "one two"]
+        assert [turn.text for turn in saved.tree.path] == ["So?", "one two"]
+        code, out, err = typed(save, "And?")
+        assert (code, err) == (0, "")
+        assert f"going on with {file}, of 2 turns" in out
+        assert _prompts(engine)[-1] == "So?\none two\nAnd?\n"
+        assert len(read(file).tree.path) == 4
+        file.write_text("something else")
+        code, _, err = typed(save, "Hi")
+    assert code == 1
+    assert f"{file}: is no transcript of a chat" in err
 
 
 def test_a_model_without_a_template_goes_on_with_the_text_as_it_stands_and_says_so(typed: Typed) -> None:

@@ -15,6 +15,7 @@ from serving import WAIT_S, Running, ScriptedBackend, ScriptedEngine, ask, runni
 from support import until
 
 from core.errors import DaisyError
+from core.inference.request import OtherModelError
 from server.settings import ServeError, ServeUsageError, Settings
 
 KEY = "a-key-that-nobody-guesses"
@@ -259,9 +260,13 @@ def test_another_checkpoint_is_loaded_on_request_and_refused_in_words() -> None:
     with running(backend) as server:
         loaded = ask(server.url, "/v1/admin/load", {"checkpoint": "runs/other"})
         assert (loaded.status, loaded.json["model"]["step"]) == (200, 8)
-        backend.fails = DaisyError("another model than that of tiny")
-        refused = ask(server.url, "/v1/admin/load", {"checkpoint": "runs/third"})
-        assert (refused.status, refused.error["message"]) == (409, "another model than that of tiny")
+        for error, code in (
+            (OtherModelError("another model than that of tiny"), "other_model"),
+            (DaisyError("torn"), "not_loaded"),
+        ):
+            backend.fails = error
+            refused = ask(server.url, "/v1/admin/load", {"checkpoint": "runs/third"})
+            assert (refused.status, refused.error["message"], refused.error["code"]) == (409, str(error), code)
         assert ask(server.url, "/v1/models").json["data"][0]["checkpoint"] == "runs/other"
         server.server.host.is_following = True
         assert ask(server.url, "/v1/admin/load", {"checkpoint": "runs/other"}).error["code"] == "following"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from serving import WAIT_S, Running, ScriptedBackend, ScriptedEngine, ask, running, says
+from serving import WAIT_S, Running, ScriptedBackend, ScriptedEngine, ask, read_until, running, says
 
 from core.inference.request import Piece, Request, Scored
 from server.door import parse
@@ -32,16 +32,6 @@ def _raw(server: Running, path: str, **more: Any) -> Iterator[socket.socket]:
     with socket.create_connection(server.address, timeout=WAIT_S) as connection:
         connection.sendall(head.encode() + body)
         yield connection
-
-
-def _until(connection: socket.socket, what: bytes) -> bytes:
-    """Read until something has come."""
-    read = b""
-    while what not in read:
-        more = connection.recv(65536)
-        assert more, read
-        read += more
-    return read
 
 
 @pytest.mark.parametrize("path", ASKED)
@@ -131,7 +121,7 @@ def test_whoever_leaves_has_the_answer_ended(path: str, stream: bool) -> None:
             number = engine.asked.get(timeout=WAIT_S)
             engine.tell(number, Piece("begun", (Scored(65),)))
             if stream:
-                _until(connection, b"begun")
+                read_until(connection, b"begun")
         assert engine.cancelled.get(timeout=WAIT_S) == number
         assert engine.under_way == {}
 
@@ -169,9 +159,9 @@ def test_a_stream_that_is_silent_is_kept_alive_by_comments() -> None:
     engine = ScriptedEngine()
     with running(ScriptedBackend(engine), keep_alive_s=0.01) as server, _raw(server, CHAT, stream=True) as connection:
         number = engine.asked.get(timeout=WAIT_S)
-        _until(connection, b": keep-alive\n\n")
+        read_until(connection, b": keep-alive\n\n")
         engine.tell(number, Piece("late", (Scored(65),), "stop"))
-        assert b"late" in _until(connection, b"data: [DONE]")
+        assert b"late" in read_until(connection, b"data: [DONE]")
 
 
 def test_a_reader_that_takes_nothing_is_cut_off_and_the_others_read_on() -> None:
@@ -201,9 +191,9 @@ def test_the_servers_end_is_told_to_streams_and_new_questions_are_refused() -> N
         with _raw(server, CHAT, stream=True) as connection:
             number = engine.asked.get(timeout=WAIT_S)
             engine.tell(number, Piece("begun", (Scored(65),)))
-            _until(connection, b"begun")
+            read_until(connection, b"begun")
             server.run(server.server.stop())
-            last = _until(connection, b"data: [DONE]")
+            last = read_until(connection, b"data: [DONE]")
         assert b'"code":"shutting_down"' in last
         assert engine.closed_with == 3.5
         with pytest.raises(ConnectionRefusedError):
@@ -225,6 +215,39 @@ def test_logprobs_of_a_chat_have_their_bytes_and_alternatives() -> None:
         streamed = ask(server.url, CHAT, {**body, "stream": True}).events
         parts = [chunk["choices"][0]["logprobs"]["content"] for chunk in streamed[1:]]
         assert [entry for part in parts for entry in part] == content
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_ids_of_prompt_answer_and_alternatives_come_where_they_are_asked_for(path: str) -> None:
+    wants = {"logprobs": True, "top_logprobs": 2} if path == CHAT else {"logprobs": 2}
+    with running(ScriptedBackend(ScriptedEngine(says("a", "", "bc")), template="plain")) as server:
+        plain = ask(server.url, path, {**ASKED[path], **wants})
+        assert b"token_ids" not in plain.raw
+        assert b'"id":65' not in plain.raw
+        body = {**ASKED[path], **wants, "return_token_ids": True}
+        whole, streamed = ask(server.url, path, body).json, ask(server.url, path, {**body, "stream": True}).events
+    prompt = [*b"Hi\n"] if path == CHAT else [*b"Hi"]
+    top = [
+        {"id": 65, "token": "A", "logprob": -0.5, "bytes": [65]},
+        {"id": 66, "token": "B", "logprob": -1.5, "bytes": [66]},
+    ]
+    choice = whole["choices"][0]
+    assert choice["token_ids"] == [65, 65, 65]
+    assert choice["logprobs"]["content"] == [{**top[0], "top_logprobs": top}] * 3
+    told = [chunk if path == CHAT else chunk["choices"][0] for chunk in [whole, *streamed]]
+    assert [place.get("prompt_token_ids") for place in told[:2]] == [prompt, prompt]
+    assert not any("prompt_token_ids" in place for place in told[2:]), "once in a stream"
+    chunks = [chunk["choices"][0] for chunk in streamed]
+    assert [token for chunk in chunks for token in chunk.get("token_ids", ())] == [65, 65, 65]
+
+
+def test_ids_come_without_logprobs_too_and_before_the_text_of_a_character_is_whole() -> None:
+    with running(ScriptedBackend(ScriptedEngine(says("", "é")), template="plain")) as server:
+        events = ask(server.url, CHAT, {**HELLO, "return_token_ids": True, "stream": True}).events
+    assert [(c["choices"][0]["delta"].get("content"), c["choices"][0].get("token_ids")) for c in events[1:]] == [
+        (None, [65]),
+        ("é", [65]),
+    ]
 
 
 def test_echoed_logprobs_count_offsets_in_characters_and_leave_the_first_token_without_one() -> None:

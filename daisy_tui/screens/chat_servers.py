@@ -1,0 +1,228 @@
+"""The part of the Chat screen that chooses who is talked to: its servers, from their start to their end."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from textual import work
+
+from core.runs.devices import gpus
+from daisy_tui.checkpoints import Catalog
+from daisy_tui.screens.base import DaisyScreen
+from daisy_tui.screens.chat_attach import AttachScreen
+from daisy_tui.screens.chat_choose import ChooseSourceScreen, ChooseTranscriptScreen, Chosen
+from daisy_tui.serving import Options, Server, ServerStatus
+from daisy_tui.sources import Source, servers, source_named, sources
+from daisy_tui.transcripts import Listed, Saved, Transcript, listed
+from daisy_tui.widgets.chat_pane import ChatPane
+from daisy_tui.widgets.chat_panes import ChatPanes
+
+_LOOK_EVERY_S = 1.0
+
+
+class ChatServers(DaisyScreen):
+    """A screen with `ChatPanes`, each of which talks to a server of `services.serving`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._options = Options()
+        self._reopen: Path | None = None  # a transcript to go on with once its model is there
+        self._following = asyncio.Lock()
+
+    def on_mount(self) -> None:
+        self._catalog = Catalog(self.services.folder)
+        self.poll("servers", _LOOK_EVERY_S, self.services.serving.look, self._take_servers)
+
+    def context(self, **what: Any) -> None:
+        """`source`: the path of a checkpoint, or a run's id."""
+        source = what.get("source")
+        if source is None:
+            return
+        if self.services.readonly:
+            self.notify("this terminal is read-only: it starts no server; a attaches to one", severity="warning")
+            return
+
+        def serve(found: Source) -> None:
+            self._serve(self.panes.left, Chosen(found, self._options._replace(follow=found.follow)))
+
+        self.in_thread("context", partial(source_named, self.services.folder, str(source)), serve)
+
+    @property
+    def panes(self) -> ChatPanes:
+        return self.query_one(ChatPanes)
+
+    @property
+    def pane(self) -> ChatPane:
+        """The side that is meant: the one with the focus, or else the left one."""
+        return self.panes.chosen[0]
+
+    def show_mode(self) -> None:
+        """Lay the screen out for questions, or for one text."""
+
+    def focus_words(self) -> None:
+        """Go where something is typed."""
+
+    # What becomes of servers
+
+    def _take_servers(self, _found: list[ServerStatus]) -> None:
+        for pane in (self.panes.left, self.panes.right):
+            self._follow(pane)
+
+    @work(group="follow", exit_on_error=False)
+    async def _follow(self, pane: ChatPane) -> None:
+        """Have a side know what became of its server."""
+        async with self._following:
+            server, conversation = pane.server, pane.conversation
+            if server is None:
+                return
+            is_known = conversation is not None and pane.talks_to is server and conversation.model == server.what
+            if server.state == "ready" and not is_known:
+                await self.panes.adopt(pane, server)
+                self.show_mode()
+                if self.focused is None:
+                    self.focus_words()
+                self._reopen_wanted(pane)
+            elif server.state == "failed":
+                pane.note(server.failure)
+            pane.paint_head()
+
+    def _reopen_wanted(self, pane: ChatPane) -> None:
+        if self._reopen is not None and pane is self.panes.left:
+            path, self._reopen = self._reopen, None
+            self._read_transcript(path)
+
+    def _serve(self, pane: ChatPane, chosen: Chosen) -> None:
+        """Have a side's server serve this: new weights where that can be, another child where not."""
+        serving, server = self.services.serving, pane.server
+        pane.note("")
+        if server is None or not server.is_own or server.state in ("failed", "ended"):
+            if server is not None:
+                serving.end(server)
+            self._take_server(pane, serving.start(chosen.source.where, chosen.options))
+            return
+        doing = f"loading {chosen.source.name}"
+        self.bar.begin(doing)
+
+        def done(now: Server) -> None:
+            self.bar.end(doing)
+            self._take_server(pane, now)
+
+        def failed(error: Exception) -> None:
+            self.bar.end(doing)
+            pane.note(str(error))
+
+        work = partial(serving.change, server, chosen.source.where, chosen.options)
+        self.in_thread(f"change {pane.side}", work, done, failed)
+
+    def _take_server(self, pane: ChatPane, server: Server) -> None:
+        pane.server = server
+        pane.paint_head()
+        self._follow(pane)
+        self.refresh_polls()
+
+    # Choosing
+
+    @work(group="act", exit_on_error=False)
+    async def action_source(self) -> None:
+        await self._choose(self.pane)
+
+    async def _choose(self, pane: ChatPane) -> bool:
+        """Have the person choose what a side talks to; returns whether they did."""
+        entries, devices = await asyncio.to_thread(self._look)
+        chosen = await self.app.push_screen_wait(ChooseSourceScreen(entries, self._options, devices))
+        if chosen is None:
+            return False
+        if chosen.source.kind == "server":
+            return await self._attach_to(pane, chosen.source.where)
+        self._options = chosen.options._replace(follow=False)
+        self._serve(pane, chosen)
+        return True
+
+    def _look(self) -> tuple[list[Source], tuple[str, ...]]:
+        devices = ("auto", "cpu", *(f"cuda:{number}" for number in range(len(gpus()))))
+        return self._others(sources(self.services.folder, self._catalog)), devices
+
+    def _others(self, found: list[Source]) -> list[Source]:
+        """Without the servers of this terminal's own, which nobody else has the key of."""
+        own = {status.url for status in self.services.serving.status()}
+        return [source for source in found if source.where not in own]
+
+    @work(group="act", exit_on_error=False)
+    async def action_attach(self) -> None:
+        await self._attach_to(self.pane)
+
+    async def _attach_to(self, pane: ChatPane, url: str | None = None) -> bool:
+        known = self._others(await asyncio.to_thread(servers))
+        dialogue = AttachScreen(self.services.serving.attach, known, *([url] if url else []))
+        server = await self.app.push_screen_wait(dialogue)
+        if server is None:
+            return False
+        if pane.server is not None:
+            self.services.serving.end(pane.server)
+        self._take_server(pane, server)
+        return True
+
+    @work(group="act", exit_on_error=False)
+    async def action_beside(self) -> None:
+        panes = self.panes
+        if panes.is_beside:
+            if panes.right.server is not None:
+                self.services.serving.end(panes.right.server)
+            await panes.close(panes.right)
+            panes.remove_class("-beside")
+            self.focus_words()
+        elif panes.left.server is None:
+            panes.left.note("first the model on the left: f2 chooses one")
+        else:
+            panes.add_class("-beside")
+            if not await self._choose(panes.right):
+                panes.remove_class("-beside")
+
+    @work(group="act", exit_on_error=False)
+    async def action_end(self) -> None:
+        pane = self.pane
+        if pane.server is not None:
+            title = "End this server?" if pane.server.is_own else "Let go of this server?"
+            if await self.ask(title, [pane.server.what, "What was said is kept."]):
+                self.services.serving.end(pane.server)
+                await self.panes.close(pane)
+
+    # Chats that were held before
+
+    @work(group="act", exit_on_error=False)
+    async def action_transcripts(self) -> None:
+        entries = await asyncio.to_thread(listed, self.services.folder)
+        chosen: Listed | None = await self.app.push_screen_wait(ChooseTranscriptScreen(entries, self.services.clock()))
+        if chosen is None:
+            return
+        pane = self.panes.left
+        if pane.conversation is not None:
+            self._read_transcript(chosen.path)
+            return
+        self._reopen = chosen.path
+        if pane.server is None and (self.services.readonly or not await self._choose(pane)):
+            pane.note("a chat goes on with a model: f2 chooses one, a attaches to a server; then t opens it")
+            self._reopen = None
+
+    def _read_transcript(self, path: Path) -> None:
+        pane = self.panes.left
+        if pane.transcript is not None and pane.transcript.path == path:
+            return
+        work = partial(Transcript.reopened, path)
+
+        def done(found: tuple[Transcript, Saved]) -> None:
+            self._go_on_with(*found)
+
+        self.in_thread("reopen", work, done, lambda error: pane.note(str(error)))
+
+    @work(group="ask", exit_on_error=False)
+    async def _go_on_with(self, transcript: Transcript, saved: Saved) -> None:
+        self.take_system(saved.system)
+        await self.panes.reopen(self.panes.left, transcript, saved)
+        self.show_mode()
+
+    def take_system(self, text: str) -> None:
+        """Show what the model is told first, as a conversation has it."""

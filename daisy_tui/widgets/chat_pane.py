@@ -1,0 +1,303 @@
+"""One side of the chat: a server, the conversation with it, and the turns on the screen, no more of them than are read.
+
+The pane paints; what is asked and when is the screen's. While an answer comes it is painted a few times a second,
+whatever the rate of its tokens; turns far above are taken off the screen and come back when somebody wants them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from core.text import plural, printable
+from daisy_tui.answering import Answering
+from daisy_tui.conversation import Conversation
+from daisy_tui.lens import By
+from daisy_tui.serving import Server
+from daisy_tui.token_lines import shown
+from daisy_tui.transcripts import Transcript
+from daisy_tui.turns import Turn
+from daisy_tui.widgets.chat_prompt import ChatEditor
+from daisy_tui.widgets.chat_tokens import TokenText
+from daisy_tui.widgets.chat_turn import TurnView, about_answer
+
+# Turns that are on the screen at most, and about how many of their characters: every paragraph is a widget, and all of
+# them are laid out anew whenever one grows.
+_SHOWN, _SHOWN_CHARACTERS, _SHOWN_ALWAYS = 30, 12_000, 2
+_HEAVY = 80  # widgets in the log from which on it is painted half as often
+_SIGNS = {"starting": "◐", "loading": "◐", "ready": "●", "failed": "✗", "ended": "■"}
+_COLOURS = {"ready": "$text-success", "failed": "$text-error"}
+
+
+class Earlier(Static, can_focus=True):
+    """The turns above that are not on the screen: Enter or a click brings some back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "bring", "Earlier turns", show=False)]
+
+    class Wanted(Message):
+        """Somebody wants them."""
+
+    def action_bring(self) -> None:
+        self.post_message(self.Wanted())
+
+    def on_click(self, _event: events.Click) -> None:
+        self.action_bring()
+
+
+class ChatPane(Vertical):
+    """One side. `conversation` is None until there is somebody to talk to."""
+
+    DEFAULT_CSS = """
+    ChatPane {
+        width: 1fr;
+        height: 1fr;
+        .pane-head { height: 1; background: $panel; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        .pane-hint { height: 1fr; padding: 1 2; color: $text-muted; }
+        .pane-log, .pane-tokens, ChatEditor { height: 1fr; padding: 0 1; display: none; }
+        .pane-note { height: auto; max-height: 3; padding: 0 1; display: none; color: $text-error; }
+        .pane-note.-said { display: block; }
+        Earlier { height: 1; color: $text-muted; &:focus { background: $block-cursor-background; } }
+        &.-talking .pane-hint { display: none; }
+        &.-talking .pane-log { display: block; }
+        &.-talking.-text .pane-log { display: none; }
+        &.-talking.-text ChatEditor { display: block; }
+        &.-talking.-text.-lens ChatEditor { display: none; }
+        &.-talking.-text.-lens .pane-tokens { display: block; }
+    }
+    """
+
+    def __init__(self, side: str, hint: str) -> None:
+        super().__init__(id=f"pane-{side}")
+        self.side = side
+        self.server: Server | None = None
+        self.talks_to: Server | None = None  # whose client the conversation has
+        self.conversation: Conversation | None = None
+        self.transcript: Transcript | None = None
+        self.answering: Answering | None = None
+        self.is_text = False
+        self.lens: By | None = None
+        self._hint = hint
+        self._head = ""  # what stands above, so that what stays the same is not painted again
+        self._shares = 1  # how often more of the earlier turns were wanted
+        self._written = 0  # pieces of the answer under way that are in the editor
+
+    def compose(self) -> ComposeResult:
+        yield Static(markup=False, classes="pane-head")
+        yield Static(self._hint, markup=False, classes="pane-hint")
+        yield VerticalScroll(classes="pane-log", can_focus=False)
+        yield ChatEditor()
+        with VerticalScroll(classes="pane-tokens", can_focus=False):
+            yield TokenText()
+        yield Static(markup=False, classes="pane-note")
+
+    def on_mount(self) -> None:
+        self.log_view.anchor()
+        self.paint_head()
+
+    @property
+    def log_view(self) -> VerticalScroll:
+        return self.query_one(".pane-log", VerticalScroll)
+
+    @property
+    def editor(self) -> ChatEditor:
+        return self.query_one(ChatEditor)
+
+    @property
+    def views(self) -> list[TurnView]:
+        """The turns on the screen, the first one first."""
+        return list(self.log_view.query(TurnView))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be asked something now."""
+        ready = self.conversation is not None and self.server is not None and self.server.state == "ready"
+        return ready and self.answering is None
+
+    @property
+    def turn(self) -> Turn | None:
+        """The turn that is meant: the one with the focus, or else the last."""
+        if self.conversation is None:
+            return None
+        focused = self.screen.focused
+        here = next((view for view in self.views if focused is not None and view in focused.ancestors_with_self), None)
+        path = self.conversation.tree.path
+        return here.turn if here is not None else (path[-1] if path else None)
+
+    @property
+    def tip(self) -> Turn | None:
+        """The last turn; None where nothing was said."""
+        return self.conversation.tree.tip if self.conversation is not None and self.conversation.tree.path else None
+
+    # What stands above and below
+
+    def paint_head(self) -> None:
+        """Say what is served, how far it is, and of a text how the last of it came."""
+        head, server = self.query_one(".pane-head", Static), self.server
+        if server is None:
+            head.update(Content("no model yet"))
+            self._head = ""
+            return
+        sign, colour = _SIGNS.get(server.state, "·"), _COLOURS.get(server.state, "$text-warning")
+        about = "  " + " · ".join(filter(None, self._about(server)))
+        if self._head == (now := sign + server.what + about):
+            return
+        self._head = now
+        words = Content.assemble((f"{sign} ", colour), (server.what, "bold"), (printable(about), "dim"))
+        head.update(words, layout=False)
+        head.tooltip = Content("\n".join(list(server.lines)[-12:])) if server.lines else None
+
+    def _about(self, server: Server) -> list[str]:
+        if server.state != "ready":
+            return [server.state, server.status.says if server.state != "failed" else ""]
+        last = self.tip
+        if self.is_text and last is not None and last.role == "assistant":
+            place = f"‹ {last.place}/{len(last.siblings)} ›" if len(last.siblings) > 1 else ""
+            return [place, about_answer(last)]
+        follows = "follows the run" if server.options.follow and server.is_own else ""
+        template = f"template {server.template}" if server.template else "no chat template"
+        return [template, follows, "" if server.is_own else str(server.url)]
+
+    def note(self, words: str) -> None:
+        """Say one line below, until another one."""
+        note = self.query_one(".pane-note", Static)
+        note.set_class(bool(words), "-said")
+        note.update(Content(printable(words)))
+
+    # Turns
+
+    async def show(self) -> None:
+        """Show the path that is chosen, leaving alone what is on the screen already."""
+        conversation = self.conversation
+        self.set_class(conversation is not None, "-talking")
+        self.set_class(self.is_text, "-text")
+        self.set_class(self.lens is not None, "-lens")
+        if conversation is None:
+            return
+        if self.is_text:
+            self._show_text(conversation.tree.path)
+            return
+        path = conversation.tree.path
+        wanted = path[-self._most_turns(path) :]
+        is_markdown = conversation.form == "chat"
+        views = self.views
+        kept = {view.turn: view for view in views if view.turn in wanted}
+        await self.log_view.remove_children([view for view in views if view.turn not in wanted])
+        for at, turn in enumerate(wanted):
+            if turn not in kept:
+                before = next((kept[later] for later in wanted[at:] if later in kept), None)
+                kept[turn] = TurnView(turn, is_markdown=is_markdown, by=self.lens)
+                await self.log_view.mount(kept[turn], before=before)
+        await self._show_earlier(len(path) - len(wanted))
+        for view in self.views:
+            await view.look(self.lens)
+            await view.paint()
+
+    def _most_turns(self, path: Sequence[Turn]) -> int:
+        """How many turns are shown: the last ones, as many as there is room for."""
+        left = self._shares * _SHOWN_CHARACTERS
+        for number, turn in enumerate(reversed(path[-self._shares * _SHOWN :])):
+            left -= len(turn.text)
+            if left < 0 and number >= _SHOWN_ALWAYS:
+                return number
+        return self._shares * _SHOWN
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether there is so much on the screen that painting takes its time."""
+        return len(self.log_view.query("MarkdownBlock")) > _HEAVY
+
+    async def forget(self) -> None:
+        """Take all turns off the screen, which are to be laid out anew."""
+        self._shares = 1
+        await self.log_view.remove_children()
+        with self.editor.prevent(ChatEditor.Changed):
+            self.editor.load_text("")
+
+    async def _show_earlier(self, number: int) -> None:
+        earlier = list(self.log_view.query(Earlier))
+        if number and not earlier:
+            earlier = [Earlier(markup=False)]
+            await self.log_view.mount(earlier[0], before=0)
+        elif not number and earlier:
+            await earlier.pop().remove()
+        for line in earlier:
+            line.update(Content(f"⋯ {plural(number, 'earlier turn')}: ⏎ shows more of them"))
+
+    async def on_earlier_wanted(self) -> None:
+        self._shares += 1
+        first = self.views[0] if self.views else None
+        self.log_view.release_anchor()
+        await self.show()
+        if first is not None:
+            first.focus()
+
+    # Text that is gone on with
+
+    def written(self) -> str:
+        """The text as the conversation has it, as far as the editor shows it."""
+        assert self.conversation is not None
+        return shown("".join(turn.text for turn in self.conversation.tree.path))
+
+    def _show_text(self, path: Sequence[Turn]) -> None:
+        coming = self.answering.turn if self.answering is not None else None
+        if coming is None and self.editor.text != self.written():
+            self.editor.load_text(self.written())
+            self.editor.move_cursor(self.editor.document.end)
+            self.editor.scroll_end(animate=False)
+        if self.lens is not None:
+            tokens = self.query_one(TokenText)
+            tokens.by = self.lens
+            tokens.show(path)
+
+    # While an answer comes
+
+    async def begin(self, answering: Answering) -> None:
+        """An answer is under way."""
+        self.answering = answering
+        self._written = len(answering.turn.pieces)
+        self.note("")
+        if self.is_text:
+            before = shown("".join(turn.text for turn in self.conversation.tree.path)) if self.conversation else ""
+            if self.editor.text != before:
+                self.editor.load_text(before)
+            self.editor.set_coming(True)
+        else:
+            self.log_view.anchor()
+        await self.show()
+        self.paint_head()
+
+    async def paint(self) -> None:
+        """Show what has come since."""
+        if self.answering is None or self.conversation is None:
+            return
+        turn = self.answering.turn
+        if self.is_text:
+            new = turn.pieces[self._written :]
+            if new:
+                self._written += len(new)
+                self.editor.append("".join(new))
+                if self.lens is not None:
+                    self.query_one(TokenText).show(self.conversation.tree.path)
+            self.paint_head()
+        else:
+            for view in self.views:
+                if view.turn is turn:
+                    await view.paint()
+
+    async def end(self) -> None:
+        """The answer is complete, or will never be."""
+        await self.paint()
+        answering, self.answering = self.answering, None
+        self.editor.set_coming(False)
+        if answering is not None and self.is_text and answering.turn.failure:
+            self.note(answering.turn.failure)
+        await self.show()
+        self.paint_head()

@@ -1,0 +1,396 @@
+"""The one or two sides of the chat, and what is asked on them: the same question, on both with the same seed.
+
+Answers are read in threads and painted here a few times a second; every turn is written down as it comes, so that what
+is on the screen is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.worker import Worker, WorkerError
+
+from daisy_tui.answering import Answering
+from daisy_tui.client import ClientError
+from daisy_tui.conversation import Conversation, Form
+from daisy_tui.lens import Alternative, By
+from daisy_tui.sampling import ALTERNATIVES, sampling
+from daisy_tui.serving import Server
+from daisy_tui.token_lines import shown
+from daisy_tui.transcripts import Saved, Transcript, new_path, write_markdown
+from daisy_tui.turns import Turn
+from daisy_tui.widgets.chat_pane import ChatPane
+
+if TYPE_CHECKING:
+    from daisy_tui.screens.base import DaisyScreen
+
+_PAINT_S = 0.16
+_UNSEEN_TICKS = 8  # of which one is painted while another window has the focus
+_HINT = """\
+f2  choose a checkpoint, or a run that trains
+a   attach to a server that runs already
+t   go on with a chat that was held before
+
+The model's server starts beside this terminal and ends with it."""
+_OTHER_HINT = "f2 chooses what stands beside"
+
+
+class ChatPanes(Horizontal):
+    """Both sides. Chats are kept in `folder`, unless `readonly`.
+
+    `clock` gives the time of day, `monotonic` one that never goes back; both in seconds.
+    """
+
+    DEFAULT_CSS = """
+    ChatPanes {
+        height: 1fr;
+        #pane-right { display: none; border-left: vkey $panel-lighten-2; }
+        &.-beside #pane-right { display: block; }
+    }
+    """
+
+    class Ended(Message):
+        """An answer has ended."""
+
+    def __init__(
+        self, folder: Path, *, readonly: bool, clock: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
+        super().__init__()
+        self._folder, self._readonly, self._clock, self._monotonic = folder, readonly, clock, monotonic
+        self.left, self.right = ChatPane("left", _HINT), ChatPane("right", _OTHER_HINT)
+        self.is_text = False
+        self.lens: By | None = None
+        self.values: dict[str, Any] = {}
+        self.system = ""
+        self._tick = 0
+        self._reading: dict[str, Worker[None]] = {}
+        self._order = {pane.side: asyncio.Lock() for pane in (self.left, self.right)}
+
+    def compose(self) -> ComposeResult:
+        yield self.left
+        yield self.right
+
+    def on_mount(self) -> None:
+        self._timer = self.set_interval(_PAINT_S, self._paint, pause=True)
+
+    def on_unmount(self) -> None:
+        self.stop()  # the threads that read end, and write down what came
+        for pane in (self.left, self.right):
+            if pane.transcript is not None:
+                pane.transcript.close()
+
+    @property
+    def is_beside(self) -> bool:
+        return self.has_class("-beside")
+
+    @property
+    def panes(self) -> list[ChatPane]:
+        """The sides that are shown."""
+        return [self.left, self.right] if self.is_beside else [self.left]
+
+    @property
+    def chosen(self) -> list[ChatPane]:
+        """The side that has the focus, or else all that are shown."""
+        focused = self.screen.focused
+        here = [pane for pane in self.panes if focused is not None and pane in focused.ancestors]
+        return here or self.panes
+
+    @property
+    def coming(self) -> list[ChatPane]:
+        """The sides on which an answer is under way."""
+        return [pane for pane in (self.left, self.right) if pane.answering is not None]
+
+    # Who is talked to
+
+    async def adopt(self, pane: ChatPane, server: Server) -> None:
+        """Talk to a server that is ready: go on with what was said, or begin."""
+        pane.server = pane.talks_to = server
+        conversation = pane.conversation
+        if conversation is None:
+            if pane is self.left:
+                self.is_text = server.template is None
+            conversation = self._begin(pane, server)
+            if pane is self.right and self.left.conversation is not None:
+                conversation.copy(self.left.conversation)
+        # With another server, or with another checkpoint of the same.
+        conversation.client, conversation.model = server.client, server.what
+        conversation.gives_ids, conversation.end = server.is_daisy, server.end_of_text
+        conversation.form = self._form(server)
+        self.take_values()
+        await self._show(pane)
+
+    async def new(self, *, is_text: bool | None = None) -> None:
+        """Another conversation on every side; those that were held are kept."""
+        self.stop()
+        self.is_text = self.is_text if is_text is None else is_text
+        for pane in self.panes:
+            if pane.conversation is not None and pane.server is not None:
+                await self._close(pane)
+                self._begin(pane, pane.server)
+                await self.adopt(pane, pane.server)
+
+    async def reopen(self, pane: ChatPane, transcript: Transcript, saved: Saved) -> None:
+        """Go on with a conversation that was held before. Needs a server that is ready."""
+        assert pane.server is not None
+        await self._close(pane)
+        self.is_text, self.system = saved.form == "text", saved.system
+        conversation = Conversation(
+            pane.server.client,
+            system=saved.system,
+            tree=saved.tree,
+            keeper=transcript,
+            clock=self._monotonic,
+            now=self._clock,
+        )
+        pane.conversation, pane.transcript = conversation, transcript
+        await self.adopt(pane, pane.server)
+
+    async def close(self, pane: ChatPane) -> None:
+        """End the conversation of a side; what was said is kept."""
+        await self._close(pane)
+        pane.conversation = pane.server = pane.talks_to = None
+        pane.note("")
+        await pane.show()
+        pane.paint_head()
+
+    def take_values(self) -> None:
+        """Have the parameters hold from the next answer on."""
+        values = {**self.values}
+        alternatives = values.pop(ALTERNATIVES.name, None)
+        for pane in (self.left, self.right):
+            if (conversation := pane.conversation) is not None:
+                conversation.sampling, conversation.alternatives = sampling(values), alternatives
+                conversation.system = self.system
+
+    def _begin(self, pane: ChatPane, server: Server) -> Conversation:
+        now = self._clock()
+        conversation = Conversation(server.client, system=self.system, clock=self._monotonic, now=self._clock)
+        if not self._readonly:
+            name = server.what if pane is self.left else f"{server.what} beside"
+            saved = Saved(server.source, self._form(server), self.system, now)
+            pane.transcript = Transcript(new_path(self._folder, name, now), saved)
+            conversation.keeper = pane.transcript
+        pane.conversation = conversation
+        return conversation
+
+    async def _close(self, pane: ChatPane) -> None:
+        """Have nothing under way on a side, and its chat complete on the disk."""
+        if pane.answering is not None:
+            pane.answering.stop()
+            with suppress(WorkerError):
+                await self._reading[pane.side].wait()
+        if pane.transcript is not None:
+            self._keep_path(pane)
+            self._in_thread(pane, pane.transcript.close)
+            pane.transcript = None
+        await pane.forget()
+
+    def _form(self, server: Server) -> Form:
+        return "text" if self.is_text else "chat" if server.template else "plain"
+
+    # What is asked
+
+    async def ask(self, text: str, behind: Turn | None = None) -> bool:
+        """Ask a question on every side; with `behind` on that turn's, in another's place. Returns whether it was."""
+        panes = [pane for pane in self.panes if behind is None or self._has(pane, behind)]
+        if not self._can_ask(panes):
+            return False
+        seed = self._seed(panes)
+        for pane in panes:
+            assert pane.conversation is not None
+            question = pane.conversation.say(text, behind)
+            await self._answer(pane, pane.conversation.begin(question, seed=seed))
+        return True
+
+    async def go_on(self) -> None:
+        """Have the text on the left gone on with, on every side; a chat's last answer from where it ended."""
+        panes = self.panes if self.is_text else self.chosen
+        if not self._can_ask(panes):
+            return
+        seed, text = self._seed(panes), self.left.editor.text
+        for pane in panes:
+            conversation = pane.conversation
+            assert conversation is not None
+            if self.is_text:
+                await self._answer(pane, conversation.begin(conversation.write(text, shown), seed=seed))
+            elif (turn := conversation.tree.tip).role == "assistant" and turn.parent is not None:
+                await self._fork(pane, turn, len(turn.tokens), None)
+
+    async def retry(self) -> None:
+        """Another answer, beside the one that is meant."""
+        panes = self.chosen
+        if not self._can_ask(panes):
+            return
+        seed = self._seed(panes)
+        for pane in panes:
+            conversation, turn = pane.conversation, pane.turn
+            if conversation is None or turn is None:
+                pane.note("nothing has been asked yet")
+                continue
+            question = turn.parent if turn.role == "assistant" else turn
+            assert question is not None
+            if turn.role == "assistant" and turn.ended == "failed" and not turn.pieces and not turn.children:
+                conversation.tree.remove(turn)  # nothing was said: there is nothing to keep
+                if pane.transcript is not None:
+                    self._in_thread(pane, partial(pane.transcript.removed, turn))
+            await self._answer(pane, conversation.begin(question, seed=seed))
+
+    async def fork(self, turn: Turn, place: int, alternative: Alternative) -> None:
+        """Have an answer go on with an alternative in a token's place."""
+        panes = [pane for pane in self.panes if self._has(pane, turn)]
+        if self._can_ask(panes):
+            for pane in panes:
+                await self._fork(pane, turn, place, alternative)
+
+    async def branch(self, pane: ChatPane, turn: Turn) -> None:
+        """Have the conversation end with a turn: what is asked next stands beside what was asked there."""
+        if pane.conversation is not None and pane.answering is None:
+            pane.conversation.tree.leave(turn)
+            await self._show(pane)
+
+    async def step(self, pane: ChatPane, turn: Turn, by: int) -> None:
+        """Go to what stands beside a turn."""
+        if pane.conversation is None or pane.answering is not None or len(turn.siblings) < 2:
+            return
+        other = pane.conversation.tree.step(turn, by)
+        await self._show(pane)
+        for view in pane.views:
+            if view.turn is other and not self.is_text:
+                view.focus()
+
+    def stop(self) -> None:
+        """Stop all that is under way; what has come stays."""
+        for pane in self.coming:
+            assert pane.answering is not None
+            pane.answering.stop()
+
+    async def look(self, by: By | None) -> None:
+        """Show tokens by how certain they were, or the text."""
+        self.lens = by
+        for pane in self.panes:
+            pane.lens = by
+            await pane.show()
+
+    async def show(self) -> None:
+        """Show everything as it is, as after another screen was seen."""
+        for pane in self.panes:
+            await pane.paint()
+
+    def write(self, pane: ChatPane) -> Path:
+        """Write a side's conversation as a document; returns where. In a thread. Raises TranscriptError."""
+        assert pane.conversation is not None
+        conversation = pane.conversation
+        source = pane.server.source if pane.server is not None else ""
+        began = conversation.tree.path[0].time if conversation.tree.path else 0.0
+        path = pane.transcript.path if pane.transcript is not None else new_path(self._folder, source, self._clock())
+        saved = Saved(source, conversation.form, conversation.system, began, conversation.tree)
+        write_markdown(path.with_suffix(".md"), saved)
+        return path.with_suffix(".md")
+
+    # Inside
+
+    async def _fork(self, pane: ChatPane, turn: Turn, place: int, alternative: Alternative | None) -> None:
+        assert pane.conversation is not None
+        try:
+            answering = pane.conversation.fork(turn, place, alternative)
+        except ClientError as error:
+            pane.note(f"{error}; r asks again, with `alternatives` among the parameters")
+            return
+        await self._answer(pane, answering)
+
+    async def _answer(self, pane: ChatPane, answering: Answering) -> None:
+        """Have an answer read in a thread, and paint it while it comes."""
+        await pane.begin(answering)
+        self._timer.resume()
+
+        async def read() -> None:
+            try:
+                await asyncio.to_thread(answering.run)
+            except ClientError:
+                pass  # its turn says it
+            except asyncio.CancelledError:
+                answering.stop()
+                raise
+            except Exception:
+                await self._ended(pane)
+                raise
+            await self._ended(pane)
+
+        self._reading[pane.side] = self._screen.run_worker(read(), group=f"answer {pane.side}", exit_on_error=False)
+
+    async def _ended(self, pane: ChatPane) -> None:
+        await pane.end()
+        if pane.transcript is not None and pane.transcript.failure:
+            pane.note(pane.transcript.failure)
+        self.post_message(self.Ended())
+
+    async def _paint(self) -> None:
+        self._tick += 1
+        coming = self.coming
+        if not coming:
+            self._timer.pause()
+        elif self._screen in self.app.screen_stack:
+            every = 1 if not any(pane.is_heavy for pane in coming) else 2
+            if self._tick % (every if self.app.app_focus else _UNSEEN_TICKS) == 0:
+                for pane in coming:
+                    await pane.paint()
+
+    async def _show(self, pane: ChatPane) -> None:
+        pane.is_text, pane.lens = self.is_text, self.lens
+        await pane.show()
+        pane.paint_head()
+        self._keep_path(pane)
+
+    def _keep_path(self, pane: ChatPane) -> None:
+        if pane.transcript is not None and pane.conversation is not None:
+            path, system = pane.conversation.tree.path, pane.conversation.system
+            self._in_thread(pane, partial(pane.transcript.chosen, path, system))
+
+    def _in_thread(self, pane: ChatPane, work: Callable[[], None]) -> None:
+        """Do work for a side's chat on the disk, in the order in which it is wanted."""
+
+        async def run() -> None:
+            async with self._order[pane.side]:
+                await asyncio.to_thread(work)
+
+        self._screen.run_worker(run(), group=f"keep {pane.side}", exit_on_error=False)
+
+    def _can_ask(self, panes: Iterable[ChatPane]) -> bool:
+        """Whether all sides can be asked; says it where one cannot."""
+        for pane in panes:
+            if not pane.is_ready:
+                pane.note(_why_not(pane))
+                return False
+        return True
+
+    def _seed(self, panes: list[ChatPane]) -> int | None:
+        """One for both sides, where none is typed."""
+        return random.randrange(2**31) if len(panes) > 1 else None
+
+    @staticmethod
+    def _has(pane: ChatPane, turn: Turn) -> bool:
+        return pane.conversation is not None and pane.conversation.tree.by_number.get(turn.number) is turn
+
+    @property
+    def _screen(self) -> DaisyScreen:
+        return cast("DaisyScreen", self.screen)
+
+
+def _why_not(pane: ChatPane) -> str:
+    """Why a side cannot be asked now, and what helps."""
+    if pane.server is None:
+        return "there is no model yet: f2 chooses one"
+    if pane.answering is not None:
+        return "an answer is under way: esc stops it"
+    if pane.server.state in ("starting", "loading"):
+        return f"{pane.server.what} is loading; ask again once it is ready"
+    return f"{pane.server.failure or 'its server has ended'}; f2 starts one again"
