@@ -18,8 +18,8 @@ class Action:
     """One thing to do. `id` names the screen's method `action_<id>`, `key` its keys, separated by commas.
 
     `command` is the `daisy …` command that does the same, with placeholders; empty for what only changes the view.
-    `acts` says that it changes something, so that a read-only terminal refuses it; `footer` whether the footer names it.
-    `opens_field` that what is typed next belongs into a field: such a key is taken before any widget sees it, so that
+    `acts`: it changes something, so that a read-only terminal refuses it; `footer`: the footer names it.
+    `opens_field`: what is typed next belongs into a field: such a key is taken before any widget sees it, so that
     letters that come in the same moment, as over a slow line, follow it there.
     """
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -47,7 +47,7 @@ class DaisyScreen(Screen[None]):
     TITLE: ClassVar[str]
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
 
-    BINDINGS = [Binding("escape", "step_out", "Back", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "step_out", "Back", show=False)]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         cls.BINDINGS = [*cls.__dict__.get("BINDINGS", ()), *bindings(cls.__dict__.get("ACTIONS", ()))]

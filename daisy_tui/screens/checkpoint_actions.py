@@ -10,7 +10,13 @@ STOP_KEY: Final = "X"
 _INSPECT = "daisy inspect CKPT"
 
 ACTIONS: Final = (
-    Action("filter", "slash", "Filter", "Only what has these words: of run, step, best, incomplete, -debug."),
+    Action(
+        "filter",
+        "slash",
+        "Filter",
+        "Only what has these words: of run, step, best, incomplete, -debug.",
+        opens_field=True,
+    ),
     Action("order", "o", "Order", "By descent, run, age, loss or size.", "daisy runs checkpoints --tree"),
     Action("mark", "m", "Mark", "Mark it, to see how others differ from it."),
     Action("differ", "d", "Diff", "How it differs from the marked one.", f"{_INSPECT} --diff OTHER --stats"),

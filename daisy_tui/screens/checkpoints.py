@@ -190,7 +190,7 @@ class CheckpointsScreen(DaisyScreen):
 
     def action_filter(self) -> None:
         self.add_class("-filtering")
-        self.query_one("#filter").focus()
+        self.set_focus(self.query_one("#filter"))
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:

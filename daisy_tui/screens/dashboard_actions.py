@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
 _MOVE, _CANCEL = "daisy runs queue --move RUN PLACE", "daisy runs queue --cancel RUN"
 ACTIONS: Final = (
-    Action("filter", "slash", "Filter", "Pick runs, such as state:running val<3.5 -debug.", "daisy runs list QUERY"),
+    Action(
+        "filter",
+        "slash",
+        "Filter",
+        "Pick runs, such as state:running val<3.5 -debug.",
+        "daisy runs list QUERY",
+        opens_field=True,
+    ),
     Action("mark", "space", "Mark", "Pick a run out, to compare it with others."),
     Action("compare", "v", "Compare", "Overlay the marked runs.", "daisy runs compare RUN RUN"),
     Action("stop", "x", "Stop", "Stop a run with a checkpoint.", "daisy runs stop RUN", acts=True),

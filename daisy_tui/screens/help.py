@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -49,7 +50,7 @@ def key_sign(key: str) -> str:
 class HelpScreen(ModalScreen[None]):
     """Every action of a screen and of all screens: key, name, what it does, and its command."""
 
-    BINDINGS = [Binding("escape,question_mark,q", "dismiss", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Close")]
 
     def __init__(self, place: DaisyScreen | None, everywhere: Iterable[Action]) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class HelpScreen(ModalScreen[None]):
 class CommandsScreen(ModalScreen[None]):
     """The commands behind the actions of a screen as things stand; Enter or a click copies one."""
 
-    BINDINGS = [Binding("escape,exclamation_mark,q", "dismiss", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,exclamation_mark,q", "dismiss", "Close")]
 
     def __init__(self, place: DaisyScreen) -> None:
         super().__init__()

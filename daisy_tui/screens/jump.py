@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.geometry import Offset
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
@@ -24,10 +24,13 @@ def targets(screen: Screen[Any]) -> list[Widget]:
 class JumpScreen(ModalScreen[Widget | None]):
     """The letters, above the screen that was open."""
 
-    BINDINGS = [Binding("escape,q,ctrl+o", "dismiss(None)", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,ctrl+o", "dismiss(None)", "Back")]
     DEFAULT_CSS = """
     JumpScreen { layers: letters; background: $background 40%; }
-    JumpScreen Label { layer: letters; position: absolute; width: 3; background: $warning; color: $background; text-style: bold; }
+    JumpScreen Label {
+        layer: letters; position: absolute; width: 3;
+        background: $warning; color: $background; text-style: bold;
+    }
     """
 
     def __init__(self, found: list[Widget]) -> None:
