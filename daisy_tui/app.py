@@ -8,7 +8,6 @@ same.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +20,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.worker import Worker, WorkerState
 
 from core.errors import DaisyError
 from core.text import printable
@@ -110,7 +110,7 @@ class DaisyApp(App[None]):
 
     # Going from screen to screen
 
-    @work(group="open")
+    @work(group="open", exit_on_error=False)
     async def open(self, name: str, **context: Any) -> None:
         """Go to a screen, and show something there."""
         with suppress(IndexError):
@@ -138,7 +138,7 @@ class DaisyApp(App[None]):
     def action_help(self) -> None:
         from daisy_tui.screens.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.place, EVERYWHERE))
+        self.push_screen(HelpScreen(self.place, EVERYWHERE, self.screen.focused))
 
     def action_commands(self) -> None:
         from daisy_tui.screens.help import CommandsScreen
@@ -185,6 +185,10 @@ class DaisyApp(App[None]):
 
     # What goes wrong
 
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.report(event.worker.error)
+
     def report(self, error: BaseException) -> None:
         """Say an error in one line; what is a defect keeps its traceback in a file."""
         if isinstance(error, DaisyError):
@@ -197,6 +201,8 @@ class DaisyApp(App[None]):
     def _write_defect(self, error: BaseException) -> Path | None:
         if self._log_path is None:
             return None
+        import traceback
+
         try:
             self._log_path.parent.mkdir(parents=True, exist_ok=True)
             with self._log_path.open("a", encoding="utf-8") as file:

@@ -16,13 +16,12 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Input, TextArea
+from textual.widgets import Footer
 from textual.worker import Worker, WorkerState
 
 from daisy_tui.actions import Action, bindings
 from daisy_tui.commands import Done, command_line
 from daisy_tui.polling import Poll
-from daisy_tui.screens.confirm import ConfirmScreen
 from daisy_tui.widgets.topbar import TopBar
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class DaisyScreen(Screen[None]):
     @property
     def is_typing(self) -> bool:
         """Whether what is typed goes into a field."""
-        return isinstance(self.focused, (Input, TextArea))
+        return self.focused is not None and self.focused.check_consume_key("a", "a")
 
     # Services
 
@@ -193,6 +192,8 @@ class DaisyScreen(Screen[None]):
         self, title: str, lines: list[str], *, command: str | None = None, confirm: str = "Yes", danger: bool = False
     ) -> bool:
         """Ask the person; to be awaited in a worker."""
+        from daisy_tui.screens.confirm import ConfirmScreen  # which the first frame need not wait for
+
         answer = await self.app.push_screen_wait(ConfirmScreen(title, lines, command, confirm, danger=danger))
         return bool(answer)
 

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -48,19 +49,22 @@ def key_sign(key: str) -> str:
 
 
 class HelpScreen(ModalScreen[None]):
-    """Every action of a screen and of all screens: key, name, what it does, and its command."""
+    """Every action of a screen, of what has the focus there, and of all screens: key, name, what it does, command."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Close")]
 
-    def __init__(self, place: DaisyScreen | None, everywhere: Iterable[Action]) -> None:
+    def __init__(self, place: DaisyScreen | None, everywhere: Iterable[Action], focused: Widget | None) -> None:
         super().__init__()
-        self._place, self._everywhere = place, tuple(everywhere)
+        self._place, self._everywhere, self._focused_there = place, tuple(everywhere), focused
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialogue help"):
             if self._place is not None:
                 yield Static(Content(self._place.TITLE), classes="dialogue-title")
                 yield Static(self._table(self._place.ACTIONS))
+            if self._focused_there is not None and (own := _own_actions(self._focused_there)):
+                yield Static(Content("\nWhere the focus is"), classes="dialogue-title")
+                yield Static(self._table(own))
             yield Static(Content("\nEverywhere"), classes="dialogue-title")
             yield Static(self._table(self._everywhere))
             more = "ctrl+p or : the palette, in which everything can be found   esc one layer out   tab the next part"
@@ -77,6 +81,16 @@ class HelpScreen(ModalScreen[None]):
                 line + Content.assemble(*(part for text, style in parts if text for part in (between, (text, style))))
             )
         return Content("\n").join(lines)
+
+
+def _own_actions(widget: Widget) -> list[Action]:
+    """What the keys of a widget do, as it describes them."""
+    found: dict[str, Action] = {}
+    for binding in widget.__class__.BINDINGS:
+        if isinstance(binding, Binding) and binding.description:
+            keys = f"{found[binding.action].key},{binding.key}" if binding.action in found else binding.key
+            found[binding.action] = Action(binding.action, keys, binding.description, binding.tooltip)
+    return list(found.values())
 
 
 class CommandsScreen(ModalScreen[None]):

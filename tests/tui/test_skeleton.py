@@ -11,7 +11,7 @@ from terminal import ScriptedCommands, app_of, drive, finish, settle, toasts, wo
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.widgets import DataTable, Input, Static
 
 from daisy_tui.actions import Action
 from daisy_tui.commands import CommandError, Done
@@ -170,6 +170,35 @@ def test_help_and_commands_name_every_action(services: Services) -> None:
 
     drive(app, story, size=(120, 40))
     assert app.clipboard == "daisy runs stop 'my run'"
+
+
+def test_help_names_the_keys_of_what_has_the_focus(services: Services) -> None:
+    app = app_of(services, ProbeScreen)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        app.push_screen(HelpScreen(app.place, (), DataTable()))
+        await finish(pilot)
+        assert "Where the focus is" in words(app)
+        assert "Page down" in words(app)
+
+    drive(app, story, size=(120, 40))
+
+
+def test_a_screen_that_cannot_be_opened_is_said_and_ends_nothing(services: Services) -> None:
+    app = app_of(services, ProbeScreen)
+
+    def broken() -> DaisyScreen:
+        raise ImportError("no numpy here")
+
+    app.add_mode("broken", broken)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        app.open("broken")
+        await finish(pilot)
+        assert any("no numpy here" in said for said in toasts(app))
+        assert isinstance(app.screen, ProbeScreen)
+
+    drive(app, story)
 
 
 def test_the_palette_offers_what_may_be_done(services: Services) -> None:
