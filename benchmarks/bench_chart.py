@@ -25,8 +25,8 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 
 from core.runs.curves import Curve
+from daisy_tui.lines import Line, smoothed
 from daisy_tui.widgets.chart import BrailleChart
-from daisy_tui.widgets.lines import Line, smoothed
 
 REDRAW_LIMIT_MS, SHARE_LIMIT = 10.0, 0.10
 POINTS, MANY = 5_000, 1_000_000

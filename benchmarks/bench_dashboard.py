@@ -31,9 +31,9 @@ from core.runs.directory import RunDirectory, write_object
 from core.runs.lock import hold
 from core.runs.processes import identity
 from daisy_tui.app import DaisyApp
-from daisy_tui.query import parse_query
+from daisy_tui.runs.query import parse_query
+from daisy_tui.runs.watching import RunsWatch
 from daisy_tui.services import Services
-from daisy_tui.watching import RunsWatch
 from daisy_tui.widgets.dashboard_table import RunsTable
 
 FIRST_LIMIT_S, STEADY_LIMIT = 1.0, 0.05

@@ -19,7 +19,7 @@ from core.runs.directory import RunDirectory, RunError, all_runs
 from core.runs.status import run_status
 from core.runs.summary import summary
 from core.text import count, duration, plural
-from daisy_tui.datasets import is_being_prepared
+from daisy_tui.data.datasets import is_being_prepared
 
 StepState = Literal["todo", "running", "done"]
 DEMO_CONFIG = "demo"

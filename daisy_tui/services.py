@@ -16,8 +16,8 @@ from daisy_tui.settings import SettingsFile
 
 if TYPE_CHECKING:
     from core.runs.telemetry import Telemetry
-    from daisy_tui.serving import Serving
-    from daisy_tui.watching import RunsWatch
+    from daisy_tui.chatting.serving import Serving
+    from daisy_tui.runs.watching import RunsWatch
 
 
 class Services:
@@ -51,7 +51,7 @@ class Services:
 
     @cached_property
     def watch(self) -> RunsWatch:
-        from daisy_tui.watching import RunsWatch
+        from daisy_tui.runs.watching import RunsWatch
 
         return RunsWatch(self.runs, self.clock)
 
@@ -63,7 +63,7 @@ class Services:
 
     @cached_property
     def serving(self) -> Serving:
-        from daisy_tui.serving import Serving
+        from daisy_tui.chatting.serving import Serving
 
         return Serving(self.folder)
 

@@ -16,9 +16,9 @@ from textual.pilot import Pilot
 
 from core.inference.request import Piece, Request, Scored
 from daisy_tui.app import DaisyApp
+from daisy_tui.chatting.serving import Serving
 from daisy_tui.screens.chat import ChatScreen
 from daisy_tui.services import Services
-from daisy_tui.serving import Serving
 from daisy_tui.widgets.chat_pane import ChatPane
 
 CHECKPOINT = "runs/20260301-110000-emma/checkpoints/step_000000007"

@@ -14,11 +14,11 @@ from textual.widgets import Static
 
 from core.runs.devices import Device
 from daisy_tui.app import DaisyApp
-from daisy_tui.form_rows import Row
+from daisy_tui.composing.form_rows import Row
+from daisy_tui.composing.targets import Machine
 from daisy_tui.screens import compose
 from daisy_tui.screens.compose import ComposeScreen
 from daisy_tui.services import Services
-from daisy_tui.targets import Machine
 from daisy_tui.widgets.form_list import FieldList
 
 SPEC = """\

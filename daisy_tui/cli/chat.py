@@ -15,12 +15,12 @@ import click
 
 from core.errors import DaisyError
 from core.text import plural
+from daisy_tui.chatting.client import Client, ClientError
+from daisy_tui.chatting.conversation import Conversation
+from daisy_tui.chatting.serving import KEY_VARIABLE, Options, new_key, start_server, url_in
+from daisy_tui.chatting.transcripts import Saved, Transcript
 from daisy_tui.cli.serve import DEVICE, TEMPLATE, WEIGHTS
 from daisy_tui.cli.text import echo
-from daisy_tui.client import Client, ClientError
-from daisy_tui.conversation import Conversation
-from daisy_tui.serving import KEY_VARIABLE, Options, new_key, start_server, url_in
-from daisy_tui.transcripts import Saved, Transcript
 
 _HELP = """\
 /temp 0.4      temperature of the answers from now on (0: the likeliest token)

@@ -10,11 +10,11 @@ import click
 from core.config.sources import display_path
 from core.runs.directory import find_run
 from core.text import count, size
-from daisy_tui.checkpoint_text import cell, shown_path
-from daisy_tui.checkpoints import BESIDE, Catalog, Found
+from daisy_tui.checkpoints.catalog import BESIDE, Catalog, Found
+from daisy_tui.checkpoints.checkpoint_text import cell, shown_path
+from daisy_tui.checkpoints.lineage import Row, guides, lineage, listing
 from daisy_tui.cli.showing import shown
 from daisy_tui.cli.text import JSON, echo, print_json, short, table
-from daisy_tui.lineage import Row, guides, lineage, listing
 from daisy_tui.naming import RUNS
 
 

@@ -12,11 +12,11 @@ import click
 from core.runs.directory import RunDirectory, RunError, find_run
 from core.text import plural
 from daisy_tui.cli.text import JSON, echo, print_json, table
-from daisy_tui.comparison_text import figure_rows, run_names, value_text
 from daisy_tui.naming import RUNS
+from daisy_tui.runs.comparison_text import figure_rows, run_names, value_text
 
 if TYPE_CHECKING:  # numpy, which other commands do without
-    from daisy_tui.comparing import Comparison
+    from daisy_tui.runs.comparing import Comparison
 
 
 @click.command("compare")
@@ -27,7 +27,7 @@ def compare_runs(runs: tuple[str, ...], as_json: bool) -> None:
 
     A `*` marks the best of a row.
     """
-    from daisy_tui.comparing import ComparedRun, compare
+    from daisy_tui.runs.comparing import ComparedRun, compare
 
     found = _found(runs)
     compared = [ComparedRun(run) for run in found]
@@ -55,7 +55,7 @@ def _found(names: Sequence[str]) -> list[RunDirectory]:
 
 
 def _json(comparison: Comparison) -> dict[str, Any]:
-    from daisy_tui.comparing import ABSENT
+    from daisy_tui.runs.comparing import ABSENT
 
     ids = [one.id for one in comparison.figures]
     return {

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from core.errors import DaisyError
+from daisy_tui.chatting.client import DEFAULT_URL
+from daisy_tui.chatting.conversation import Conversation
 from daisy_tui.cli.chat import client_at, sampling, sampling_options, write
 from daisy_tui.cli.text import echo
-from daisy_tui.client import DEFAULT_URL
-from daisy_tui.conversation import Conversation
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -22,8 +22,8 @@ from core.config.typed import differences, typed_values
 from core.data.survey import Survey, survey
 from core.text import count, plural, printable
 from daisy_tui.cli.text import JSON, echo, print_json, table
-from daisy_tui.configs import SHIPPED, config_entries, config_rows, shown_file, spec_entries
-from daisy_tui.figures import Device, estimate_rows, precision_for
+from daisy_tui.composing.configs import SHIPPED, config_entries, config_rows, shown_file, spec_entries
+from daisy_tui.composing.figures import Device, estimate_rows, precision_for
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -116,9 +116,9 @@ def save(config: str, new: str, overrides: tuple[str, ...], init_checkpoint: str
 
     It holds the keys and comments of CONFIG's file, and what OVERRIDES change.
     """
+    from daisy_tui.composing.saving import save_config
     from daisy_tui.naming import checkpoint_folder
-    from daisy_tui.resuming import architecture
-    from daisy_tui.saving import save_config
+    from daisy_tui.runs.resuming import architecture
 
     weights = checkpoint_folder(init_checkpoint).resolve() if init_checkpoint is not None else None
     typed = (*(architecture(weights) if weights else ()), *overrides)

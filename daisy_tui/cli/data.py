@@ -22,7 +22,7 @@ from core.files import write_atomic
 from core.text import plural, printable, size
 from daisy_tui.cli.progress import PROGRESS_JSON, Update, progress, stop_requests, tokens_detail
 from daisy_tui.cli.text import JSON, echo, print_json, table
-from daisy_tui.datasets import dataset_row, datasets
+from daisy_tui.data.datasets import dataset_row, datasets
 
 
 class Folder(click.Path):

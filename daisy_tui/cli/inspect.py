@@ -16,7 +16,7 @@ from core.checkpoint.compare import Comparison, compare
 from core.checkpoint.format import CheckpointError, check
 from core.checkpoint.inspect import Inspection, inspect_checkpoint
 from core.text import plural
-from daisy_tui.checkpoint_text import shown_path
+from daisy_tui.checkpoints.checkpoint_text import shown_path
 from daisy_tui.cli.inspect_diff_text import comparison_text, movements_text
 from daisy_tui.cli.inspect_text import histogram_text, inspection_text, statistics_text
 from daisy_tui.cli.progress import PROGRESS_JSON, Update, progress

@@ -9,9 +9,9 @@ from core.checkpoint.compare import Comparison
 from core.checkpoint.inspect import Inspection, shape_text
 from core.config.scalars import format_value
 from core.text import plural
-from daisy_tui.checkpoint_text import cell, moved, short, shown_path
+from daisy_tui.checkpoints.checkpoint_text import cell, moved, short, shown_path
+from daisy_tui.checkpoints.inspection_text import WIDTH, wrapped
 from daisy_tui.cli.text import table
-from daisy_tui.inspection_text import WIDTH, wrapped
 
 if TYPE_CHECKING:  # numpy, which only --stats loads
     from core.checkpoint.statistics import Movement

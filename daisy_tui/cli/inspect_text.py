@@ -10,9 +10,9 @@ from core.checkpoint.inspect import Gate, Group, Inspection, shape_text
 from core.config.model_spec import ModelSpec, padded_vocab
 from core.config.scalars import format_value
 from core.text import count, plural, size
-from daisy_tui.checkpoint_text import bar, cell, columns, figure, not_finite, ranges, short, tensor_rows
+from daisy_tui.checkpoints.checkpoint_text import bar, cell, columns, figure, not_finite, ranges, short, tensor_rows
+from daisy_tui.checkpoints.inspection_text import identity, problems, uses, windows, wrapped
 from daisy_tui.cli.text import table
-from daisy_tui.inspection_text import identity, problems, uses, windows, wrapped
 
 if TYPE_CHECKING:  # numpy, which only --stats loads
     from core.checkpoint.statistics import Histogram, TensorStatistics

@@ -13,8 +13,8 @@ from core.text import duration, plural, size
 from daisy_tui.cli.progress import stop_requests
 from daisy_tui.cli.text import JSON, echo, print_json, table
 from daisy_tui.cli.train import ready
-from daisy_tui.preflighting import Preflight, preflight
-from daisy_tui.throughput import note
+from daisy_tui.composing.preflighting import Preflight, preflight
+from daisy_tui.composing.throughput import note
 
 
 @click.command("preflight", context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})

@@ -23,17 +23,17 @@ from core.runs.lock import is_held
 from core.runs.status import run_status
 from core.runs.summary import last_place, summaries, summary
 from core.text import count, duration, plural, size
+from daisy_tui.checkpoints.pruning import pruning
 from daisy_tui.cli.asking import LOOK_EVERY_S, TELL_AFTER_S, check_alive, evaluate, save, set_values
 from daisy_tui.cli.checkpoint_list import checkpoints
 from daisy_tui.cli.compare import compare_runs
 from daisy_tui.cli.queue import cancel_waiting, queue
 from daisy_tui.cli.showing import show, shown
 from daisy_tui.cli.text import JSON, SECONDS, echo, print_json, short, table
-from daisy_tui.exporting import write_archive, write_csv
 from daisy_tui.naming import RUNS
-from daisy_tui.pruning import pruning
-from daisy_tui.query import QueryError, missing_key, parse_query
-from daisy_tui.run_files import RunFiles
+from daisy_tui.runs.exporting import write_archive, write_csv
+from daisy_tui.runs.query import QueryError, missing_key, parse_query
+from daisy_tui.runs.run_files import RunFiles
 
 _NOT_WAITING = {("queued", False): ", not waiting"}
 _DOTS = {"finished": "✓", "running": "●", "starting": "●", "stopping": "●", "queued": "○", "failed": "✗", "lost": "✗"}

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from daisy_tui.serving import KEY_VARIABLE, server_command, server_environment
+from daisy_tui.chatting.serving import KEY_VARIABLE, server_command, server_environment
 
 TEMPLATE = click.option(
     "--chat-template",

@@ -20,9 +20,9 @@ from core.runs.peaks import FIGURES, read_peaks
 from core.runs.status import run_status
 from core.runs.summary import summary
 from core.text import count, duration, size
+from daisy_tui.checkpoints.pruning import folder_bytes
 from daisy_tui.cli.text import JSON, echo, print_json, table
 from daisy_tui.naming import RUNS
-from daisy_tui.pruning import folder_bytes
 
 _LOOK_EVERY_S, _STACKS_WITHIN_S = 0.1, 3.0
 _SHOWN_EVENTS = 10

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from daisy_tui.cli.text import echo, table
-from daisy_tui.datasets import dataset_row, datasets
+from daisy_tui.data.datasets import dataset_row, datasets
 
 
 def show_start(folder: Path = Path()) -> None:
     """Print configs, prepared data, and what can be run from `folder`."""
-    from daisy_tui.configs import config_rows
+    from daisy_tui.composing.configs import config_rows
 
     echo("Daisy: train GPT models of your own, and talk to them.\n")
     echo("Configs")

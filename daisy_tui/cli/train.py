@@ -30,9 +30,9 @@ from core.runs.status import run_status
 from core.text import plural
 from daisy_tui.cli.foreground import watch
 from daisy_tui.cli.text import JSON, SECONDS, echo, print_json
-from daisy_tui.configs import missing_packages
+from daisy_tui.composing.configs import missing_packages
 from daisy_tui.naming import RUNS, checkpoint_folder
-from daisy_tui.resuming import Resuming, architecture, check_warm_start, resuming
+from daisy_tui.runs.resuming import Resuming, architecture, check_warm_start, resuming
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
@@ -264,7 +264,7 @@ def ready(composed: Composed, dry_run: bool) -> Survey:
 def _show(composed: Composed, found: Survey, run: RunDirectory, how: Launch) -> None:
     """What a dry run prints: the composed config, the estimates, and the command."""
     from daisy_tui.cli.config import show_estimates, show_values
-    from daisy_tui.figures import precision_for
+    from daisy_tui.composing.figures import precision_for
 
     devices = how.nproc * how.machines.number
     precision, why = precision_for("auto")

@@ -16,11 +16,11 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, OptionList
 
 from daisy_tui.actions import Action
-from daisy_tui.lens import By
+from daisy_tui.chatting.lens import By
+from daisy_tui.chatting.turns import Turn
 from daisy_tui.screens.chat_actions import ACTIONS, command
 from daisy_tui.screens.chat_preview import Preview, PreviewScreen, preview
 from daisy_tui.screens.chat_servers import ChatServers
-from daisy_tui.turns import Turn
 from daisy_tui.widgets.chat_alternatives import ChatAlternatives
 from daisy_tui.widgets.chat_pane import ChatPane
 from daisy_tui.widgets.chat_panes import ChatPanes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from daisy_tui import sampling
 from daisy_tui.actions import Action
+from daisy_tui.chatting import sampling
 from daisy_tui.widgets.chat_pane import ChatPane
 
 _CHAT, _SAVE, _SAMPLE = "daisy chat CKPT|RUN", "daisy chat --save FILE", "daisy sample CKPT|RUN"

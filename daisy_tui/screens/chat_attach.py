@@ -16,8 +16,8 @@ from textual.widgets.option_list import Option
 
 from core.errors import DaisyError
 from core.text import printable
-from daisy_tui.serving import Server
-from daisy_tui.sources import Source
+from daisy_tui.chatting.serving import Server
+from daisy_tui.chatting.sources import Source
 
 Attach = Callable[[str, str | None], Server]
 

@@ -17,9 +17,9 @@ from textual.widgets import Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from core.text import duration, printable
-from daisy_tui.serving import Options
-from daisy_tui.sources import Source
-from daisy_tui.transcripts import Listed
+from daisy_tui.chatting.serving import Options
+from daisy_tui.chatting.sources import Source
+from daisy_tui.chatting.transcripts import Listed
 
 Entry = TypeVar("Entry")
 Answer = TypeVar("Answer")

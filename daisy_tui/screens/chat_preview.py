@@ -13,9 +13,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.text import plural
-from daisy_tui.client import Client
-from daisy_tui.lens import Token, name, tokens_of
-from daisy_tui.token_lines import shown
+from daisy_tui.chatting.client import Client
+from daisy_tui.chatting.lens import Token, name, tokens_of
+from daisy_tui.chatting.token_lines import shown
 
 _MOST = 3000
 

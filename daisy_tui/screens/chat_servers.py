@@ -10,13 +10,13 @@ from typing import Any
 from textual import work
 
 from core.runs.devices import gpus
-from daisy_tui.checkpoints import Catalog
+from daisy_tui.chatting.serving import Options, Server, ServerStatus
+from daisy_tui.chatting.sources import Source, servers, source_named, sources
+from daisy_tui.chatting.transcripts import Listed, Saved, Transcript, listed
+from daisy_tui.checkpoints.catalog import Catalog
 from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.screens.chat_attach import AttachScreen
 from daisy_tui.screens.chat_choose import ChooseSourceScreen, ChooseTranscriptScreen, Chosen
-from daisy_tui.serving import Options, Server, ServerStatus
-from daisy_tui.sources import Source, servers, source_named, sources
-from daisy_tui.transcripts import Listed, Saved, Transcript, listed
 from daisy_tui.widgets.chat_pane import ChatPane
 from daisy_tui.widgets.chat_panes import ChatPanes
 

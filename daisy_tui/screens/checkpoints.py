@@ -19,18 +19,18 @@ from textual.widgets import Input, Static
 
 from core.checkpoint.inspect import Inspection, Use
 from core.text import printable
-from daisy_tui.checkpoint_commands import command, copy_name, newest, place_of, run_of
-from daisy_tui.checkpoint_look import Look, look, total
-from daisy_tui.checkpoint_rows import ORDERS, Order, arranged
-from daisy_tui.checkpoint_text import shown_path
-from daisy_tui.checkpoints import Catalog, Found
+from daisy_tui.checkpoints.catalog import Catalog, Found
+from daisy_tui.checkpoints.checkpoint_commands import command, copy_name, newest, place_of, run_of
+from daisy_tui.checkpoints.checkpoint_look import Look, look, total
+from daisy_tui.checkpoints.checkpoint_rows import ORDERS, Order, arranged
+from daisy_tui.checkpoints.checkpoint_text import shown_path
+from daisy_tui.checkpoints.lineage import Row
+from daisy_tui.checkpoints.weights import Weights, job_for
 from daisy_tui.commands import CommandError, Done
-from daisy_tui.lineage import Row
 from daisy_tui.polling import Poll
 from daisy_tui.screens.base import DaisyScreen, Open
 from daisy_tui.screens.checkpoint_actions import ACTIONS, STOP_KEY
 from daisy_tui.screens.weights_reader import WeightsReader
-from daisy_tui.weights import Weights, job_for
 from daisy_tui.widgets.checkpoint_forms import CopyForm, PruneForm
 from daisy_tui.widgets.checkpoint_list import CheckpointList
 from daisy_tui.widgets.checkpoint_pane import TABS, CheckpointPane, Shown

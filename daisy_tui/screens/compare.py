@@ -18,16 +18,16 @@ from textual.widgets import Input, Static
 
 from core.text import plural, printable
 from daisy_tui.actions import Action
-from daisy_tui.compare_look import CompareLook, CompareReader, Wanted, series_label
-from daisy_tui.comparison_text import run_names
+from daisy_tui.lines import SMOOTHINGS, Line
 from daisy_tui.polling import Poll
+from daisy_tui.runs.compare_look import CompareLook, CompareReader, Wanted, series_label
+from daisy_tui.runs.comparison_text import run_names
 from daisy_tui.screens.base import DaisyScreen, Open
 from daisy_tui.settings import X_KINDS
 from daisy_tui.widgets.chart import BrailleChart
 from daisy_tui.widgets.compare_list import CompareList
 from daisy_tui.widgets.compare_series import SeriesScreen
 from daisy_tui.widgets.compare_table import CompareTable
-from daisy_tui.widgets.lines import SMOOTHINGS, Line
 
 _EVERY_S = 0.5
 _COMPARE = "daisy runs compare RUN RUN"

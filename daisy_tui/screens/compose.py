@@ -19,15 +19,15 @@ from textual.widgets import Input, Static
 
 from core.config.errors import ConfigError
 from core.text import printable
-from daisy_tui import effects
 from daisy_tui.actions import Action
 from daisy_tui.commands import command_line
-from daisy_tui.composing import Composition, compose_draft
-from daisy_tui.drafts import Draft, History
-from daisy_tui.form_rows import Row, changed, form_rows
-from daisy_tui.picks import Pick, config_picks, device_picks, draft_for, first_config, spec_picks
+from daisy_tui.composing import effects
+from daisy_tui.composing.composition import Composition, compose_draft
+from daisy_tui.composing.drafts import Draft, History
+from daisy_tui.composing.form_rows import Row, changed, form_rows
+from daisy_tui.composing.picks import Pick, config_picks, device_picks, draft_for, first_config, spec_picks
+from daisy_tui.composing.targets import Machine, look_at_machine
 from daisy_tui.screens.launching import LAUNCH_ACTIONS, LaunchScreen
-from daisy_tui.targets import Machine, look_at_machine
 from daisy_tui.widgets.form_editor import TYPED, FieldEditor
 from daisy_tui.widgets.form_effect import Effect
 from daisy_tui.widgets.form_list import FieldList

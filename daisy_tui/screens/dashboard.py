@@ -16,9 +16,9 @@ from textual.widgets import DataTable, Input, OptionList, Static
 
 from core.text import printable
 from daisy_tui.commands import Done
-from daisy_tui.overview import Overview, device_labels, look_around
-from daisy_tui.runs_order import FIELDS, Order, counts
-from daisy_tui.runs_picking import Picked, Picker, Window
+from daisy_tui.runs.overview import Overview, device_labels, look_around
+from daisy_tui.runs.runs_order import FIELDS, Order, counts
+from daisy_tui.runs.runs_picking import Picked, Picker, Window
 from daisy_tui.screens.base import DaisyScreen, Open
 from daisy_tui.screens.dashboard_actions import ACTIONS, NEED_RUN, Chosen, command_for
 from daisy_tui.widgets.dashboard_panels import Line, Panel, QueuePanel
@@ -34,8 +34,8 @@ from daisy_tui.widgets.dashboard_text import (
 
 if TYPE_CHECKING:
     from core.runs.telemetry import Snapshot
-    from daisy_tui.run_details import DetailReader, Details
-    from daisy_tui.watching import RunRow
+    from daisy_tui.runs.run_details import DetailReader, Details
+    from daisy_tui.runs.watching import RunRow
 
 _RUNS_S, _DEVICES_S, _LEASES_S, _DETAILS_S = 1.0, 1.0, 1.0, 2.0
 _EMPTY = (
@@ -121,7 +121,7 @@ class DashboardScreen(DaisyScreen):
         if row is None or not self._has_details:
             return None
         if self._reader is None:
-            from daisy_tui.run_details import DetailReader
+            from daisy_tui.runs.run_details import DetailReader
 
             self._reader = DetailReader()
         return self._reader.look(row, self.services.clock())

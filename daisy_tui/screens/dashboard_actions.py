@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from daisy_tui.actions import Action
-from daisy_tui.overview import Overview, Waiting
+from daisy_tui.runs.overview import Overview, Waiting
 
 if TYPE_CHECKING:
-    from daisy_tui.watching import RunRow
+    from daisy_tui.runs.watching import RunRow
 
 _MOVE, _CANCEL = "daisy runs queue --move RUN PLACE", "daisy runs queue --cancel RUN"
 ACTIONS: Final = (

@@ -23,9 +23,9 @@ from core.data.errors import ShardError
 from core.text import printable
 from daisy_tui.actions import Action
 from daisy_tui.commands import CommandError
-from daisy_tui.datasets import DatasetFound, datasets
-from daisy_tui.documents import DocumentReader, Page, Place
-from daisy_tui.lengths import LengthHistogram, length_histogram
+from daisy_tui.data.datasets import DatasetFound, datasets
+from daisy_tui.data.documents import DocumentReader, Page, Place
+from daisy_tui.data.lengths import LengthHistogram, length_histogram
 from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.screens.prepare import PrepareScreen
 from daisy_tui.widgets.dataset_text import facts, histogram, list_entry, verdict

@@ -18,15 +18,15 @@ from textual.content import Content
 from textual.widgets import Static
 
 from core.text import duration, plural, printable, size
-from daisy_tui import effects
 from daisy_tui.actions import Action
 from daisy_tui.commands import CommandError, Done, command_line
-from daisy_tui.composing import Composition, compose_draft
-from daisy_tui.drafts import Draft
-from daisy_tui.grids import grid_drafts
-from daisy_tui.saving import check_name
+from daisy_tui.composing import effects
+from daisy_tui.composing.composition import Composition, compose_draft
+from daisy_tui.composing.drafts import Draft
+from daisy_tui.composing.grids import grid_drafts
+from daisy_tui.composing.saving import check_name
+from daisy_tui.composing.targets import Machine
 from daisy_tui.screens.base import DaisyScreen, Open
-from daisy_tui.targets import Machine
 from daisy_tui.widgets.form_prompt import Prompt
 
 LAUNCH_ACTIONS = (

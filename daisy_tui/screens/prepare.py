@@ -18,7 +18,7 @@ from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 from core.data.prepare import dataset_name
 from core.text import printable
 from daisy_tui.commands import command_line
-from daisy_tui.prepare_form import FORMATS, TOKENIZERS, PrepareForm
+from daisy_tui.data.prepare_form import FORMATS, TOKENIZERS, PrepareForm
 
 if TYPE_CHECKING:
     from textual_fspicker import Filters

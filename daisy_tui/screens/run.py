@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 from textual import events, on
 
 from core.runs.directory import all_runs
-from daisy_tui import run_requests
 from daisy_tui.actions import Action
-from daisy_tui.checkpoints import Listed
+from daisy_tui.checkpoints.catalog import Listed
 from daisy_tui.commands import Done
-from daisy_tui.log_lines import last_stacks
-from daisy_tui.run_look import RunLook
+from daisy_tui.runs import run_requests
+from daisy_tui.runs.log_lines import last_stacks
+from daisy_tui.runs.run_look import RunLook
+from daisy_tui.runs.watching import UNREADABLE, RunRow
 from daisy_tui.screens.base import Open
 from daisy_tui.screens.run_view import TABS, RunView
-from daisy_tui.watching import UNREADABLE, RunRow
 from daisy_tui.widgets.run_banner import AdviceScreen, RunBanner
 from daisy_tui.widgets.run_forms import CommandForm, ExportForm, ResumeForm, SetForm
 from daisy_tui.widgets.run_lines import LineList

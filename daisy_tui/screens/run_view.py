@@ -18,11 +18,11 @@ from core.errors import DaisyError
 from core.runs.directory import RunDirectory, all_runs
 from core.text import printable
 from daisy_tui.actions import Action
-from daisy_tui.log_look import LogLook, LogReader
 from daisy_tui.polling import Poll
-from daisy_tui.provenance import Provenance, provenance
-from daisy_tui.run_files import Stamp, stamp
-from daisy_tui.run_look import RunLook, RunReader
+from daisy_tui.runs.log_look import LogLook, LogReader
+from daisy_tui.runs.provenance import Provenance, provenance
+from daisy_tui.runs.run_files import Stamp, stamp
+from daisy_tui.runs.run_look import RunLook, RunReader
 from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.screens.help import key_sign
 from daisy_tui.widgets.run_banner import RunBanner

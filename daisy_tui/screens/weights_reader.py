@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from textual.timer import Timer
 
+from daisy_tui.checkpoints.weights import Job, Reading, ReadingStoppedError
 from daisy_tui.screens.base import DaisyScreen
-from daisy_tui.weights import Job, Reading, ReadingStoppedError
 from daisy_tui.widgets.checkpoint_pane import CheckpointPane
 
 _UNASKED = 256 << 20  # bytes, which take a fraction of a second

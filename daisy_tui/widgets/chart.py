@@ -20,8 +20,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from core.runs.curves import Mark
+from daisy_tui.lines import Line, colours_for, look
 from daisy_tui.widgets.legend import footing, heading, heading_rows, nearest
-from daisy_tui.widgets.lines import Line, colours_for, look
 from daisy_tui.widgets.plot import Chart, Picture, Row, extent, picture
 from daisy_tui.widgets.strips import strip_of, with_chosen, with_cursor
 

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from daisy_tui.lens import Alternative, By, level_names, name
+from daisy_tui.chatting.lens import Alternative, By, level_names, name
 from daisy_tui.widgets.chat_tokens import Said
 
 _BAR, _NAME = 24, 20

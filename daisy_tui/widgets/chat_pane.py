@@ -18,13 +18,13 @@ from textual.message import Message
 from textual.widgets import Static
 
 from core.text import plural, printable
-from daisy_tui.answering import Answering
-from daisy_tui.conversation import Conversation
-from daisy_tui.lens import By
-from daisy_tui.serving import Server
-from daisy_tui.token_lines import shown
-from daisy_tui.transcripts import Transcript
-from daisy_tui.turns import Turn
+from daisy_tui.chatting.answering import Answering
+from daisy_tui.chatting.conversation import Conversation
+from daisy_tui.chatting.lens import By
+from daisy_tui.chatting.serving import Server
+from daisy_tui.chatting.token_lines import shown
+from daisy_tui.chatting.transcripts import Transcript
+from daisy_tui.chatting.turns import Turn
 from daisy_tui.widgets.chat_prompt import ChatEditor
 from daisy_tui.widgets.chat_tokens import TokenText
 from daisy_tui.widgets.chat_turn import TurnView, about_answer

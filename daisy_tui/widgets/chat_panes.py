@@ -19,15 +19,15 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.worker import Worker, WorkerError
 
-from daisy_tui.answering import Answering
-from daisy_tui.client import ClientError
-from daisy_tui.conversation import Conversation, Form
-from daisy_tui.lens import Alternative, By
-from daisy_tui.sampling import ALTERNATIVES, sampling
-from daisy_tui.serving import Server
-from daisy_tui.token_lines import shown
-from daisy_tui.transcripts import Saved, Transcript, new_path, write_markdown
-from daisy_tui.turns import Turn
+from daisy_tui.chatting.answering import Answering
+from daisy_tui.chatting.client import ClientError
+from daisy_tui.chatting.conversation import Conversation, Form
+from daisy_tui.chatting.lens import Alternative, By
+from daisy_tui.chatting.sampling import ALTERNATIVES, sampling
+from daisy_tui.chatting.serving import Server
+from daisy_tui.chatting.token_lines import shown
+from daisy_tui.chatting.transcripts import Saved, Transcript, new_path, write_markdown
+from daisy_tui.chatting.turns import Turn
 from daisy_tui.widgets.chat_pane import ChatPane
 
 if TYPE_CHECKING:

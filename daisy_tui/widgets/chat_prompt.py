@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from daisy_tui.token_lines import shown
+from daisy_tui.chatting.token_lines import shown
 
 _NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
 

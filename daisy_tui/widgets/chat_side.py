@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Label, Static, TextArea
 
-from daisy_tui.sampling import ALTERNATIVES, PARAMETERS, Parameter, SamplingValueError
+from daisy_tui.chatting.sampling import ALTERNATIVES, PARAMETERS, Parameter, SamplingValueError
 
 FIELDS = (*PARAMETERS, ALTERNATIVES)
 

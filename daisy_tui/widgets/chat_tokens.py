@@ -20,9 +20,9 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from daisy_tui.lens import LEVELS, By, Token, TokenTexts, level
-from daisy_tui.token_lines import TokenLines, place_of, token_at
-from daisy_tui.turns import Turn
+from daisy_tui.chatting.lens import LEVELS, By, Token, TokenTexts, level
+from daisy_tui.chatting.token_lines import TokenLines, place_of, token_at
+from daisy_tui.chatting.turns import Turn
 
 
 class Said(NamedTuple):

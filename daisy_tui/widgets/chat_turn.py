@@ -16,9 +16,9 @@ from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
 from core.text import printable
-from daisy_tui.lens import By
-from daisy_tui.token_lines import shown
-from daisy_tui.turns import Turn
+from daisy_tui.chatting.lens import By
+from daisy_tui.chatting.token_lines import shown
+from daisy_tui.chatting.turns import Turn
 from daisy_tui.widgets.chat_tokens import TokenText
 
 _BEFORE, _AFTER = "‹", "›"

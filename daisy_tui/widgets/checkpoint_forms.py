@@ -15,8 +15,8 @@ from textual.widgets import Button, Input, Label, Select, Static
 
 from core.checkpoint.inspect import Inspection
 from core.text import plural, printable, size
+from daisy_tui.checkpoints.weights import weight_bytes
 from daisy_tui.commands import CommandError, Commands, Done
-from daisy_tui.weights import weight_bytes
 from daisy_tui.widgets.run_forms import CommandForm, FormError
 
 _SHOWN_NAMES = 6

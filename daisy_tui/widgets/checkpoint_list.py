@@ -13,8 +13,8 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.widgets import Static
 
-from daisy_tui.checkpoint_rows import ORDERS, Order, heading, lines
-from daisy_tui.lineage import Row
+from daisy_tui.checkpoints.checkpoint_rows import ORDERS, Order, heading, lines
+from daisy_tui.checkpoints.lineage import Row
 from daisy_tui.widgets.run_lines import LineList
 
 

@@ -16,14 +16,14 @@ from textual.widgets import Static, TabbedContent, TabPane
 
 from core.checkpoint.inspect import Inspection
 from core.text import size
-from daisy_tui import checkpoint_lines as make
-from daisy_tui.checkpoint_look import Look, said
-from daisy_tui.checkpoint_rows import Line, name_of
-from daisy_tui.checkpoint_text import cell
-from daisy_tui.checkpoints import Found
-from daisy_tui.inspection_text import wrapped
-from daisy_tui.lineage import Row
-from daisy_tui.weights import Reading, Weights
+from daisy_tui.checkpoints import checkpoint_lines as make
+from daisy_tui.checkpoints.catalog import Found
+from daisy_tui.checkpoints.checkpoint_look import Look, said
+from daisy_tui.checkpoints.checkpoint_rows import Line, name_of
+from daisy_tui.checkpoints.checkpoint_text import cell
+from daisy_tui.checkpoints.inspection_text import wrapped
+from daisy_tui.checkpoints.lineage import Row
+from daisy_tui.checkpoints.weights import Reading, Weights
 from daisy_tui.widgets.run_lines import LineList
 
 TABS = {"about": "About", "tensors": "Tensors", "layers": "Layers", "settings": "Settings", "difference": "Difference"}

@@ -16,8 +16,8 @@ from textual.widgets.option_list import Option
 
 from core.text import printable
 from daisy_tui.glyphs import state_glyph
-from daisy_tui.watching import RunRow
-from daisy_tui.widgets.lines import colours_for, look
+from daisy_tui.lines import colours_for, look
+from daisy_tui.runs.watching import RunRow
 
 _BEFORE, _FIGURE = 6, 9  # columns before a name, and for a loss
 _WITH_LOSS = 30  # columns from which there is room for it

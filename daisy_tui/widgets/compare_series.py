@@ -14,7 +14,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from core.text import printable
-from daisy_tui.compare_look import series_label
+from daisy_tui.runs.compare_look import series_label
 
 
 class SeriesScreen(ModalScreen[str | None]):

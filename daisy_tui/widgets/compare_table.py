@@ -12,10 +12,10 @@ from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
 from core.text import printable
-from daisy_tui.comparing import ABSENT, Comparison
-from daisy_tui.comparison_text import BEST, figure_rows, run_names, value_text
 from daisy_tui.glyphs import state_glyph
-from daisy_tui.widgets.lines import colours_for, look
+from daisy_tui.lines import colours_for, look
+from daisy_tui.runs.comparing import ABSENT, Comparison
+from daisy_tui.runs.comparison_text import BEST, figure_rows, run_names, value_text
 
 _LONGEST = 32
 

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from daisy_tui.overview import Waiting
+from daisy_tui.runs.overview import Waiting
 from daisy_tui.widgets.dashboard_text import queue_entry
 
 

@@ -18,11 +18,11 @@ from textual.color import Color
 from textual.message import Message
 from textual.widgets import DataTable
 
-from daisy_tui.runs_cells import Cell, Column, cells, fitting, titles
-from daisy_tui.runs_order import Order
+from daisy_tui.runs.runs_cells import Cell, Column, cells, fitting, titles
+from daisy_tui.runs.runs_order import Order
 
 if TYPE_CHECKING:
-    from daisy_tui.watching import RunRow
+    from daisy_tui.runs.watching import RunRow
 
 _MANY = 20  # rows that come or go at once: then all are put in anew
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from core.text import plural, printable, size
-from daisy_tui.overview import CPU, Overview, ServerLine, Waiting, label, owner_of, short_name
-from daisy_tui.runs_cells import state_sign, state_words
-from daisy_tui.runs_order import NEWEST, Order
+from daisy_tui.runs.overview import CPU, Overview, ServerLine, Waiting, label, owner_of, short_name
+from daisy_tui.runs.runs_cells import state_sign, state_words
+from daisy_tui.runs.runs_order import NEWEST, Order
 
 if TYPE_CHECKING:
     from core.runs.telemetry import Gpu, Snapshot
-    from daisy_tui.advice import Advice
-    from daisy_tui.run_details import Details
+    from daisy_tui.runs.advice import Advice
+    from daisy_tui.runs.run_details import Details
 
 NOT_AVAILABLE = "n/a"
 _HISTORY, _WIDE_HISTORY, _WIDE = 8, 20, 84  # cells

@@ -8,8 +8,8 @@ from typing import Any
 from textual.content import Content
 
 from core.text import count, plural, printable, size
-from daisy_tui.datasets import DatasetFound
-from daisy_tui.lengths import LengthHistogram
+from daisy_tui.data.datasets import DatasetFound
+from daisy_tui.data.lengths import LengthHistogram
 
 _SIGNS = {"whole": ("✓", "$success"), "unfinished": ("◐", "$warning"), "damaged": ("✗", "$error")}
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

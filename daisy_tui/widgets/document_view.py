@@ -19,7 +19,7 @@ from textual.strip import Strip
 
 from core.data.preview import TokenView
 from core.text import printable
-from daisy_tui.documents import Page
+from daisy_tui.data.documents import Page
 
 BOUNDARY, NEWLINE = "│", "↵"
 

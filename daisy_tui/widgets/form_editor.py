@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Static
 
 from core.text import printable
-from daisy_tui.form_rows import Row
+from daisy_tui.composing.form_rows import Row
 
 _HINTS = {
     "flag": "⏎ turns it over",

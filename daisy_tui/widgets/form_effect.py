@@ -14,13 +14,13 @@ from textual.widgets import Static
 from core.config.train_config import TrainConfig
 from core.runs.curves import Curve
 from core.text import printable, size
-from daisy_tui import effects
 from daisy_tui.commands import command_line
-from daisy_tui.composing import Composition
-from daisy_tui.configs import shown_file
-from daisy_tui.schedules import learning_rate_shapes, long_windows, token_samples
+from daisy_tui.composing import effects
+from daisy_tui.composing.composition import Composition
+from daisy_tui.composing.configs import shown_file
+from daisy_tui.composing.schedules import learning_rate_shapes, long_windows, token_samples
+from daisy_tui.lines import Line
 from daisy_tui.widgets.chart import BrailleChart
-from daisy_tui.widgets.lines import Line
 
 _SAMPLES = 400
 _NAME, _FIGURE = 17, 12

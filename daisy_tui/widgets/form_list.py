@@ -22,7 +22,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from core.text import printable
-from daisy_tui.form_rows import Row
+from daisy_tui.composing.form_rows import Row
 
 _NARROWEST_SOURCE, _KEY, _SOURCE = 64, 33, 20
 _WIDE, _WIDE_SOURCE = 96, 34

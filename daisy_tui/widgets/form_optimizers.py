@@ -20,7 +20,16 @@ from textual.widgets import DataTable, Input, Label, Static
 
 from core.config.compose import Composed
 from core.text import count, printable
-from daisy_tui.optimizer_edits import COLUMNS, Cell, GroupRow, added, group_rows, missing_groups, moved, removed
+from daisy_tui.composing.optimizer_edits import (
+    COLUMNS,
+    Cell,
+    GroupRow,
+    added,
+    group_rows,
+    missing_groups,
+    moved,
+    removed,
+)
 
 _FIXED = ("group", "parameters", "optimizer")
 _TITLES = {"weight_decay": "decay"}

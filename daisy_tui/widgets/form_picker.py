@@ -15,7 +15,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from core.text import printable
-from daisy_tui.picks import Pick
+from daisy_tui.composing.picks import Pick
 
 
 class Picker(ModalScreen[str | None]):

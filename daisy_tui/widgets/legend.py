@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 
 from core.runs.curves import Curve, Mark
 from core.text import printable
-from daisy_tui.widgets.lines import Line, look
+from daisy_tui.lines import Line, look
 from daisy_tui.widgets.plot import Chart, Picture, Row
 from daisy_tui.widgets.ticks import figure, place
 

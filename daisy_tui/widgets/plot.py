@@ -22,8 +22,8 @@ import numpy as np
 
 from core.runs.curves import Mark
 from core.text import plural, printable
+from daisy_tui.lines import DASHES, Line, look
 from daisy_tui.widgets.canvas import BLANK, DOTS_ACROSS, Canvas, Stroke, stroke
-from daisy_tui.widgets.lines import DASHES, Line, look
 from daisy_tui.widgets.ticks import Tick, elapsed, fitting, linear, logarithmic, place, whole
 
 LEAST_WIDTH, LEAST_HEIGHT = 16, 3

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.text import printable
-from daisy_tui.advice import ERROR, Advice
+from daisy_tui.runs.advice import ERROR, Advice
 
 _SIGNS = {ERROR: "✗"}
 _OTHER = "!"

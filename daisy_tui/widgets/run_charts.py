@@ -17,8 +17,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from daisy_tui.run_charts import CHART_IDS, CHARTS
-from daisy_tui.run_look import Drawn, View
+from daisy_tui.runs.run_charts import CHART_IDS, CHARTS
+from daisy_tui.runs.run_look import Drawn, View
 from daisy_tui.settings import X_KINDS
 from daisy_tui.widgets.chart import BrailleChart
 

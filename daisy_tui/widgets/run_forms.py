@@ -22,7 +22,7 @@ from textual.worker import Worker, WorkerState
 from core.errors import DaisyError
 from core.text import printable
 from daisy_tui.commands import CommandError, Commands, Done, command_line
-from daisy_tui.run_requests import COOLDOWN, SETTABLE
+from daisy_tui.runs.run_requests import COOLDOWN, SETTABLE
 
 if TYPE_CHECKING:
     from daisy_tui.app import DaisyApp

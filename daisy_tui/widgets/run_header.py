@@ -17,8 +17,8 @@ from textual.widgets import Static
 
 from core.text import printable
 from daisy_tui.glyphs import state_glyph
-from daisy_tui.run_look import RunLook
-from daisy_tui.run_text import figures, progress
+from daisy_tui.runs.run_look import RunLook
+from daisy_tui.runs.run_text import figures, progress
 
 _GAP = "  "
 _BAR = (12, 40)  # cells, at least and at most

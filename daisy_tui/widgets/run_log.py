@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.widgets import Static
 
 from core.text import plural, size
-from daisy_tui.log_lines import ALL, ERROR, LEVELS, PLAIN, WARNING, LogLine, Wanted
-from daisy_tui.log_look import EARLIER, LATER, LogLook, LogWish
+from daisy_tui.runs.log_lines import ALL, ERROR, LEVELS, PLAIN, WARNING, LogLine, Wanted
+from daisy_tui.runs.log_look import EARLIER, LATER, LogLook, LogWish
 from daisy_tui.widgets.run_lines import LineList, Row
 from daisy_tui.widgets.run_panes import ListPane
 

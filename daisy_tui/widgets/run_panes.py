@@ -14,10 +14,10 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from core.text import plural
-from daisy_tui.event_text import EventRow
-from daisy_tui.provenance import OTHER, SET, Provenance
-from daisy_tui.run_look import RunLook
-from daisy_tui.run_text import CHECKPOINT_HEADINGS, checkpoint_cells
+from daisy_tui.runs.event_text import EventRow
+from daisy_tui.runs.provenance import OTHER, SET, Provenance
+from daisy_tui.runs.run_look import RunLook
+from daisy_tui.runs.run_text import CHECKPOINT_HEADINGS, checkpoint_cells
 from daisy_tui.widgets.run_lines import LineList, Row
 
 _SIGNS = {"error": "✗ ", "warning": "! ", "good": "✓ "}

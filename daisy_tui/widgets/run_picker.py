@@ -18,7 +18,7 @@ from textual.widgets.option_list import Option
 
 from core.text import printable
 from daisy_tui.glyphs import state_glyph
-from daisy_tui.watching import RunRow
+from daisy_tui.runs.watching import RunRow
 
 _MOST = 100
 _MOVES = {"up": "cursor_up", "down": "cursor_down", "pageup": "page_up", "pagedown": "page_down"}

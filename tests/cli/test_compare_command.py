@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from made_runs import NOW, loss, write_run
 
 from core.runs.directory import RunDirectory
-from daisy_tui.comparing import ABSENT, ComparedRun, compare, differences, leaves
+from daisy_tui.runs.comparing import ABSENT, ComparedRun, compare, differences, leaves
 
 Make = Callable[..., RunDirectory]
 MUON = {"type": "Muon", "momentum": 0.95, "params": [{"group": "hidden_matrix_params", "lr": 0.02}]}

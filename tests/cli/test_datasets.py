@@ -19,8 +19,8 @@ from core.data.tokenizers import ByteTokenizer
 from core.data.verify import verify
 from core.errors import DaisyError, StoppedError
 from daisy_tui.cli.progress import _json_lines
-from daisy_tui.datasets import DatasetFound, datasets, is_being_prepared
-from daisy_tui.lengths import length_histogram
+from daisy_tui.data.datasets import DatasetFound, datasets, is_being_prepared
+from daisy_tui.data.lengths import length_histogram
 
 TEXTS = ["a" * n for n in (1, 2, 3, 5, 31, 32, 7, 200)]
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from core.checkpoint.save import point_link
-from daisy_tui.checkpoint_text import ranges, short
+from daisy_tui.checkpoints.checkpoint_text import ranges, short
 
 Save = Callable[..., Path]
 RUN = "20260101-120000-mine"

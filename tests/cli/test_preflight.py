@@ -16,8 +16,8 @@ from core.runs.control import stop_request
 from core.runs.directory import RunDirectory, write_object
 from core.runs.launch import Launch
 from core.runs.leases import Leases, Wanted, lease_folder
-from daisy_tui.preflighting import Preflight, PreflightError, preflight
-from daisy_tui.throughput import RECORDS_FILE
+from daisy_tui.composing.preflighting import Preflight, PreflightError, preflight
+from daisy_tui.composing.throughput import RECORDS_FILE
 
 CPU = Wanted(("cpu",), 1)
 
@@ -140,8 +140,8 @@ def test_who_asks_to_stop_ends_the_run_at_once_and_keeps_nothing(folder: Path) -
 
 
 def test_a_supervisor_that_does_not_end_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daisy_tui.preflighting.control.ask_stop", lambda run, now: None)
-    monkeypatch.setattr("daisy_tui.preflighting._ENDS_WITHIN_S", 0.0)
+    monkeypatch.setattr("daisy_tui.composing.preflighting.control.ask_stop", lambda run, now: None)
+    monkeypatch.setattr("daisy_tui.composing.preflighting._ENDS_WITHIN_S", 0.0)
     launch = Scripted(lambda run: None, ends=False)
     launch.wait = lambda timeout=None: Scripted.wait(launch, timeout) if launch.returncode is None else -9  # type: ignore[method-assign]
     with pytest.raises(StoppedError):

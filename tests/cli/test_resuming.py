@@ -27,7 +27,7 @@ from core.runs.directory import RunDirectory, RunError, write_object
 from core.runs.launch import Launch
 from core.runs.lock import hold
 from core.runs.processes import identity
-from daisy_tui.resuming import Resuming, resuming
+from daisy_tui.runs.resuming import Resuming, resuming
 
 STEP, STEP_TOKENS = 4, 128
 EXACT = "resume from step_000000004: exact (its next batch is the one that was to come)"

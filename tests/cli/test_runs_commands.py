@@ -24,7 +24,7 @@ from core.runs.directory import RunDirectory, RunError, read_object, write_objec
 from core.runs.leases import Leases, Wanted
 from core.runs.lock import hold
 from core.runs.processes import identity
-from daisy_tui.pruning import pruning
+from daisy_tui.checkpoints.pruning import pruning
 
 Make = Callable[..., RunDirectory]
 A, B = "20260101-000000-a", "20260201-000000-b"

@@ -15,7 +15,7 @@ from core.config.train_config import TrainConfig
 from core.runs.create import create_run
 from core.runs.devices import Device
 from core.runs.directory import RunDirectory, write_object
-from daisy_tui.throughput import RECORDS_FILE, last_measured, measured, note
+from daisy_tui.composing.throughput import RECORDS_FILE, last_measured, measured, note
 
 Compose = Callable[..., Composed]
 STEP_TOKENS = 256
@@ -73,7 +73,9 @@ def test_the_same_tokens_a_step_are_one_shape_however_they_are_written(workspace
 def test_other_devices_and_other_machines_say_nothing(
     workspace: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daisy_tui.throughput.gpus", lambda: [Device("GPU-1", "0", "H100"), Device("GPU-2", "1", "L4")])
+    monkeypatch.setattr(
+        "daisy_tui.composing.throughput.gpus", lambda: [Device("GPU-1", "0", "H100"), Device("GPU-2", "1", "L4")]
+    )
     _run(workspace, config, [1.0, 500.0], host="elsewhere")
     _run(workspace, config, [1.0, 900.0], second=1, nproc=2)
     _run(workspace, config, [1.0, 7000.0], second=2, devices=("GPU-1",))
@@ -125,5 +127,5 @@ def test_a_preflight_is_noted_for_its_machine_alone(
     assert measured(config, "cpu", workspace, devices=2) == 321.0
     record: dict[str, Any] = json.loads((workspace / "runs" / RECORDS_FILE).read_text())
     assert (record["host"], record["device"], record["devices"]) == (platform.node(), "cpu", 2)
-    monkeypatch.setattr("daisy_tui.throughput.platform", SimpleNamespace(node=lambda: "elsewhere"))
+    monkeypatch.setattr("daisy_tui.composing.throughput.platform", SimpleNamespace(node=lambda: "elsewhere"))
     assert measured(config, "cpu", workspace, devices=2) is None

@@ -13,7 +13,7 @@ from support import processes, run_daisy, start_daisy, until
 
 from core.config.compose import compose
 from core.runs.leases import Leases, lease_folder
-from daisy_tui.throughput import measured
+from daisy_tui.composing.throughput import measured
 
 SHAPE = ("batch_tokens=256", "target_tokens=1M")
 

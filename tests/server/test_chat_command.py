@@ -14,11 +14,11 @@ import pytest
 from serving import Running, ScriptedBackend, ScriptedEngine, running, says
 
 from core.inference.request import Piece, Scored
+from daisy_tui.chatting.client import Client, ClientError
+from daisy_tui.chatting.conversation import Conversation
+from daisy_tui.chatting.transcripts import read
+from daisy_tui.chatting.turns import Speed
 from daisy_tui.cli.main import main
-from daisy_tui.client import Client, ClientError
-from daisy_tui.conversation import Conversation
-from daisy_tui.transcripts import read
-from daisy_tui.turns import Speed
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -207,7 +207,7 @@ def test_speed_in_words() -> None:
 def test_the_commands_themselves_load_neither_torch_nor_a_server(command: str) -> None:
     probe = (
         "import json, sys; from daisy_tui.cli.main import main; main([sys.argv[1], '--help']); "
-        "import daisy_tui.conversation; print(json.dumps(sorted(sys.modules)))"
+        "import daisy_tui.chatting.conversation; print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", probe, command], capture_output=True, text=True, check=True)
     loaded: Any = json.loads(done.stdout.splitlines()[-1])

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.runs.curves import Curve, Mark
+from daisy_tui.lines import DASHES, Line
 from daisy_tui.widgets.canvas import BLANK, Canvas, Stroke, stroke
 from daisy_tui.widgets.legend import footing, heading_rows
 from daisy_tui.widgets.legend import heading as legend_heading
-from daisy_tui.widgets.lines import DASHES, Line
 from daisy_tui.widgets.plot import Chart, picture
 
 

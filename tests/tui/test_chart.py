@@ -18,8 +18,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.runs.curves import Curve, Mark
+from daisy_tui.lines import ANSI, DARK, DASHES, LIGHT, MARKS, Line, colours_for, held, look, smoothed
 from daisy_tui.widgets.chart import BrailleChart
-from daisy_tui.widgets.lines import ANSI, DARK, DASHES, LIGHT, MARKS, Line, colours_for, held, look, smoothed
 
 Story = Callable[[Pilot[Any], BrailleChart], Awaitable[None]]
 

@@ -13,10 +13,10 @@ from serving import WAIT_S, ScriptedBackend, ScriptedEngine, running, says
 
 from core.data.tokenizers import ByteTokenizer
 from core.inference.request import Piece, Request, Scored
-from daisy_tui.client import Client, ClientError
-from daisy_tui.conversation import Conversation
-from daisy_tui.lens import Alternative
-from daisy_tui.turns import Turn
+from daisy_tui.chatting.client import Client, ClientError
+from daisy_tui.chatting.conversation import Conversation
+from daisy_tui.chatting.lens import Alternative
+from daisy_tui.chatting.turns import Turn
 
 Script = Callable[[Request], Iterable[Piece]]
 

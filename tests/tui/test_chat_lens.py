@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daisy_tui.lens import Alternative, Token, forked, ids, level, name, packed, texts, tokens_of, unpacked
+from daisy_tui.chatting.lens import Alternative, Token, forked, ids, level, name, packed, texts, tokens_of, unpacked
 
 
 def token(probability: float, *others: float, raw: bytes = b"a", number: int | None = 1) -> Token:

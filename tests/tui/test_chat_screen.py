@@ -30,13 +30,13 @@ from textual.pilot import Pilot
 from core.errors import DaisyError
 from core.inference.request import Piece, Scored
 from core.runs.leases import Leases, lease_folder
-from daisy_tui.answering import Answering
 from daisy_tui.app import DaisyApp
+from daisy_tui.chatting.answering import Answering
+from daisy_tui.chatting.transcripts import listed, read
 from daisy_tui.screens.chat_attach import AttachScreen
 from daisy_tui.screens.chat_choose import ChooseSourceScreen
 from daisy_tui.screens.chat_preview import PreviewScreen
 from daisy_tui.services import Services
-from daisy_tui.transcripts import listed, read
 from daisy_tui.widgets.chat_pane import Earlier
 from daisy_tui.widgets.chat_turn import TurnView
 

@@ -21,9 +21,9 @@ from core.data.dataset import TokenizerInfo
 from core.data.tokenizers import ByteTokenizer
 from core.errors import DaisyError
 from core.inference.request import OtherModelError
-from daisy_tui import serving as module
-from daisy_tui.client import ClientError
-from daisy_tui.serving import Options, Server, Serving, ServingError, url_in
+from daisy_tui.chatting import serving as module
+from daisy_tui.chatting.client import ClientError
+from daisy_tui.chatting.serving import Options, Server, Serving, ServingError, url_in
 
 READY = "import sys; print('serving tiny (step 7, x) on {url} with 1 slot on cpu', flush=True); sys.stdin.read()"
 
@@ -235,7 +235,7 @@ def test_a_wrong_key_attaches_to_nothing(servers: Serving) -> None:
 
 def test_looking_at_nothing_loads_no_http(tmp_path: Path) -> None:
     probe = (
-        "import sys; from pathlib import Path; from daisy_tui.serving import Serving; s = Serving(Path()); "
+        "import sys; from pathlib import Path; from daisy_tui.chatting.serving import Serving; s = Serving(Path()); "
         "s.look(); s.status(); s.close(); print({'http.client', 'torch', 'textual', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -266,7 +266,7 @@ def test_a_real_server_serves_takes_other_weights_and_dies_with_a_terminal_that_
     assert server.state == "ended"
 
     program = (
-        "import sys, time; from pathlib import Path; from daisy_tui.serving import Serving\n"
+        "import sys, time; from pathlib import Path; from daisy_tui.chatting.serving import Serving\n"
         "s = Serving(Path()).start(sys.argv[1])\n"
         "while s.process is None: time.sleep(0.01)\n"
         "print(s.process.pid, flush=True); time.sleep(600)"

@@ -9,10 +9,10 @@ import pytest
 from made_checkpoints import write_checkpoint
 
 from core.runs.leases import Leases, lease_folder
-from daisy_tui import sampling
-from daisy_tui.checkpoints import Catalog
-from daisy_tui.sampling import ALTERNATIVES, BY_NAME, SamplingValueError
-from daisy_tui.sources import source_named, sources
+from daisy_tui.chatting import sampling
+from daisy_tui.chatting.sampling import ALTERNATIVES, BY_NAME, SamplingValueError
+from daisy_tui.chatting.sources import source_named, sources
+from daisy_tui.checkpoints.catalog import Catalog
 
 
 def test_runs_that_train_come_first_then_the_newest_checkpoints_then_servers(tmp_path: Path, make_run: Any) -> None:

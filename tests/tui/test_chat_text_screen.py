@@ -14,8 +14,8 @@ from textual.pilot import Pilot
 
 from core.inference.request import Piece, Scored
 from daisy_tui.app import DaisyApp
+from daisy_tui.chatting.transcripts import listed, read
 from daisy_tui.services import Services
-from daisy_tui.transcripts import listed, read
 
 
 @pytest.fixture

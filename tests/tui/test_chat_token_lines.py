@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from daisy_tui.token_lines import TokenLines, place_of, shown, token_at
+from daisy_tui.chatting.token_lines import TokenLines, place_of, shown, token_at
 
 Pieces = list[tuple[str, int | None]]
 

@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
-from daisy_tui import transcripts
-from daisy_tui.lens import Alternative, Token
-from daisy_tui.transcripts import Saved, Transcript, TranscriptError, listed, markdown, new_path, read, write_markdown
-from daisy_tui.turns import Speed, Turn, Turns
+from daisy_tui.chatting import transcripts
+from daisy_tui.chatting.lens import Alternative, Token
+from daisy_tui.chatting.transcripts import (
+    Saved,
+    Transcript,
+    TranscriptError,
+    listed,
+    markdown,
+    new_path,
+    read,
+    write_markdown,
+)
+from daisy_tui.chatting.turns import Speed, Turn, Turns
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daisy_tui.turns import Speed, Turns
+from daisy_tui.chatting.turns import Speed, Turns
 
 
 def said(tree: Turns) -> str:

@@ -13,9 +13,9 @@ from made_runs import write_run
 
 from core.checkpoint.exporting import export_checkpoint
 from core.runs.directory import RunDirectory
-from daisy_tui import checkpoints as module
-from daisy_tui.checkpoints import Catalog, Found, Listed, ListedRun
-from daisy_tui.lineage import Row, guides, lineage, listing
+from daisy_tui.checkpoints import catalog as module
+from daisy_tui.checkpoints.catalog import Catalog, Found, Listed, ListedRun
+from daisy_tui.checkpoints.lineage import Row, guides, lineage, listing
 
 
 @pytest.fixture

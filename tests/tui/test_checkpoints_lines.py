@@ -16,13 +16,13 @@ from core.checkpoint.compare import compare
 from core.checkpoint.format import CheckpointError
 from core.checkpoint.inspect import Inspection, inspect_checkpoint
 from core.checkpoint.statistics import Histogram
-from daisy_tui import checkpoint_lines as make
-from daisy_tui.checkpoint_look import Look, look, said, total
-from daisy_tui.checkpoint_rows import ORDERS, Line, arranged
-from daisy_tui.checkpoint_text import bar, chart, columns
-from daisy_tui.checkpoints import Catalog, Found, Listed
-from daisy_tui.lineage import Row
-from daisy_tui.weights import Reading, ReadingStoppedError, Weights, job_for, weight_bytes
+from daisy_tui.checkpoints import checkpoint_lines as make
+from daisy_tui.checkpoints.catalog import Catalog, Found, Listed
+from daisy_tui.checkpoints.checkpoint_look import Look, look, said, total
+from daisy_tui.checkpoints.checkpoint_rows import ORDERS, Line, arranged
+from daisy_tui.checkpoints.checkpoint_text import bar, chart, columns
+from daisy_tui.checkpoints.lineage import Row
+from daisy_tui.checkpoints.weights import Reading, ReadingStoppedError, Weights, job_for, weight_bytes
 
 NAN = float("nan")
 
@@ -221,7 +221,7 @@ def test_a_look_at_what_vanishes_is_a_problem_and_no_defect(folder: Path, monkey
     def vanished(path: Path) -> Any:
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr("daisy_tui.checkpoint_look.inspect_checkpoint", vanished)
+    monkeypatch.setattr("daisy_tui.checkpoints.checkpoint_look.inspect_checkpoint", vanished)
     assert look(row, None).problem == "cannot be read: No such file or directory"
 
 
@@ -289,7 +289,7 @@ def test_reading_what_is_damaged_is_an_error_with_a_name(folder: Path) -> None:
 
 
 def test_old_figures_are_forgotten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daisy_tui.weights._KEPT", 2)
+    monkeypatch.setattr("daisy_tui.checkpoints.weights._KEPT", 2)
     shown, weights = inspect_checkpoint(write_checkpoint(folder / "a")), Weights()
     for tensor in ("head.weight", "gates.x0", "gates.skip"):
         weights.read_histogram(shown, tensor, Reading("x"))

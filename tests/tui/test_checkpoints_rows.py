@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from daisy_tui.checkpoint_commands import command, copy_name, newest, place_of, run_of
-from daisy_tui.checkpoint_rows import ORDERS, Line, arranged, heading, lines, name_of
-from daisy_tui.checkpoints import Found, Listed, ListedRun
-from daisy_tui.lineage import Row
+from daisy_tui.checkpoints.catalog import Found, Listed, ListedRun
+from daisy_tui.checkpoints.checkpoint_commands import command, copy_name, newest, place_of, run_of
+from daisy_tui.checkpoints.checkpoint_rows import ORDERS, Line, arranged, heading, lines, name_of
+from daisy_tui.checkpoints.lineage import Row
 
 BASE, TUNED = Path("/x/runs/20260101-000000-base"), Path("/x/runs/20260201-000000-tuned")
 BY = {order.name: order for order in ORDERS}

@@ -19,12 +19,12 @@ from textual.widgets import Button, Input, Select
 
 from core.checkpoint.format import CheckpointError
 from daisy_tui.app import DaisyApp
+from daisy_tui.checkpoints.weights import Reading, Weights
 from daisy_tui.commands import CommandError
 from daisy_tui.screens.base import Open
 from daisy_tui.screens.checkpoints import CheckpointsScreen
 from daisy_tui.screens.help import CommandsScreen
 from daisy_tui.services import Services
-from daisy_tui.weights import Reading, Weights
 from daisy_tui.widgets.checkpoint_forms import CopyForm, PruneForm
 from daisy_tui.widgets.run_forms import ResumeForm
 
@@ -768,7 +768,7 @@ def test_clicking_a_row_chooses_it(services: Services, two: Path) -> None:
 def test_three_thousand_checkpoints_paint_only_what_is_in_sight(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from daisy_tui.checkpoints import Found, Listed, ListedRun
+    from daisy_tui.checkpoints.catalog import Found, Listed, ListedRun
 
     runs = tuple(ListedRun(Path(f"/x/runs/{number:06d}"), None) for number in range(300))
     found = tuple(

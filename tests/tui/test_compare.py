@@ -18,17 +18,17 @@ from textual.pilot import Pilot
 
 from core.runs.directory import RunDirectory
 from daisy_tui.app import DaisyApp
-from daisy_tui.compare_look import CompareReader, Wanted, ordered_series, series_label
-from daisy_tui.comparing import ComparedRun
+from daisy_tui.lines import LIGHT, look
+from daisy_tui.runs.compare_look import CompareReader, Wanted, ordered_series, series_label
+from daisy_tui.runs.comparing import ComparedRun
+from daisy_tui.runs.watching import RunsWatch
 from daisy_tui.screens.base import Open
 from daisy_tui.screens.compare import CompareScreen
 from daisy_tui.services import Services
 from daisy_tui.settings import Settings
-from daisy_tui.watching import RunsWatch
 from daisy_tui.widgets.chart import BrailleChart
 from daisy_tui.widgets.compare_list import CompareList
 from daisy_tui.widgets.compare_table import CompareTable
-from daisy_tui.widgets.lines import LIGHT, look
 
 MakeRun = Callable[..., Path]
 Press = Callable[..., Any]

@@ -12,11 +12,11 @@ from made_checkpoints import SPEC, write_checkpoint
 
 from core.config.compose import compose
 from core.runs.devices import Device
-from daisy_tui.composing import Composition, compose_draft
-from daisy_tui.drafts import Draft
-from daisy_tui.form_rows import Row, form_rows
-from daisy_tui.targets import Machine
-from daisy_tui.throughput import note
+from daisy_tui.composing.composition import Composition, compose_draft
+from daisy_tui.composing.drafts import Draft
+from daisy_tui.composing.form_rows import Row, form_rows
+from daisy_tui.composing.targets import Machine
+from daisy_tui.composing.throughput import note
 
 CPU = Machine(memory={"cpu": 8 << 30})
 TWO_GPUS = Machine(

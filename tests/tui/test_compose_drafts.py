@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.errors import ConfigError
-from daisy_tui.drafts import Draft, History
-from daisy_tui.grids import grid_drafts, split_outside
+from daisy_tui.composing.drafts import Draft, History
+from daisy_tui.composing.grids import grid_drafts, split_outside
 
 
 def test_a_fresh_draft_is_its_config_alone() -> None:

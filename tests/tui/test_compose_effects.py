@@ -19,14 +19,13 @@ from core.config.errors import ConfigError
 from core.config.schedule import learning_rate_factor
 from core.runs.devices import DeviceError
 from core.runs.leases import Leases, Wanted, lease_folder
-from daisy_tui import effects
-from daisy_tui.composing import Composition, compose_draft
-from daisy_tui.drafts import Draft
-from daisy_tui.optimizer_edits import added, group_rows, missing_groups, moved, removed
-from daisy_tui.picks import config_picks, device_picks, draft_for, first_config, spec_picks
-from daisy_tui.schedules import learning_rate_shapes, long_windows, token_samples
-from daisy_tui.targets import Machine, look_at_machine
-from daisy_tui.throughput import note
+from daisy_tui.composing.composition import Composition, compose_draft, effects
+from daisy_tui.composing.drafts import Draft
+from daisy_tui.composing.optimizer_edits import added, group_rows, missing_groups, moved, removed
+from daisy_tui.composing.picks import config_picks, device_picks, draft_for, first_config, spec_picks
+from daisy_tui.composing.schedules import learning_rate_shapes, long_windows, token_samples
+from daisy_tui.composing.targets import Machine, look_at_machine
+from daisy_tui.composing.throughput import note
 
 TOOK = {"peak_memory": 3 << 30, "tokens_per_s": 100.0, "eta_s": 100.0, "checkpoint_bytes": 5 << 20}
 HEADLESS = (

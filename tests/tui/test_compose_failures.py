@@ -24,9 +24,9 @@ from terminal import app_of, finish, settle, toasts, words
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from daisy_tui.composing.targets import Machine
 from daisy_tui.screens import compose as module
 from daisy_tui.services import Services
-from daisy_tui.targets import Machine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from core.config.compose import compose
 from core.config.errors import ConfigError
 from core.config.train_config import ScheduleName, TrainConfig
-from daisy_tui.form_fields import Field, config_fields, launch_fields, optimizer_fields, param_group_fields
+from daisy_tui.composing.form_fields import Field, config_fields, launch_fields, optimizer_fields, param_group_fields
 
 ALL = [*config_fields().values(), *launch_fields().values(), *param_group_fields().values()] + [
     field for kind in ("Muon", "AdamW") for field in optimizer_fields(kind).values()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.config.compose import compose
 from core.config.errors import ConfigError
 from core.config.scalars import format_value
-from daisy_tui.saving import save_config
+from daisy_tui.composing.saving import save_config
 
 FILE = """\
 # What this is for.

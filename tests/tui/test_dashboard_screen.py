@@ -678,7 +678,7 @@ def test_the_run_under_the_cursor_is_told_in_detail_where_there_is_room(services
 def test_a_look_that_fails_is_said_the_others_go_on_and_it_recovers(
     services: Services, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    from daisy_tui.run_details import DetailReader
+    from daisy_tui.runs.run_details import DetailReader
 
     make_run("demo", "running")
 

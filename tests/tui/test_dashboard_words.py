@@ -15,12 +15,12 @@ from rich.cells import cell_len
 from core.errors import DaisyError
 from core.runs.leases import Leases, Wanted, lease_folder
 from core.runs.telemetry import Gpu, GpuProcess, Host, Snapshot
-from daisy_tui.overview import Overview, ServerLine, Waiting, label, look_around, owner_of, short_name
-from daisy_tui.run_details import DetailReader, Details
-from daisy_tui.runs_cells import COLUMNS, cells, fitting, titles
-from daisy_tui.runs_order import FIELDS, NEWEST, Order, counts, ordered
-from daisy_tui.serving import ServerStatus
-from daisy_tui.watching import UNREADABLE, RunRow, RunsWatch
+from daisy_tui.chatting.serving import ServerStatus
+from daisy_tui.runs.overview import Overview, ServerLine, Waiting, label, look_around, owner_of, short_name
+from daisy_tui.runs.run_details import DetailReader, Details
+from daisy_tui.runs.runs_cells import COLUMNS, cells, fitting, titles
+from daisy_tui.runs.runs_order import FIELDS, NEWEST, Order, counts, ordered
+from daisy_tui.runs.watching import UNREADABLE, RunRow, RunsWatch
 from daisy_tui.widgets.dashboard_text import (
     counts_line,
     details_lines,

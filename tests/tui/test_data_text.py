@@ -11,9 +11,9 @@ from rich.cells import cell_len
 
 from core.data.preview import Preview, TokenView
 from daisy_tui.child_progress import told
-from daisy_tui.documents import Page, Place
-from daisy_tui.lengths import Bar, LengthHistogram
-from daisy_tui.prepare_form import PrepareForm
+from daisy_tui.data.documents import Page, Place
+from daisy_tui.data.lengths import Bar, LengthHistogram
+from daisy_tui.data.prepare_form import PrepareForm
 from daisy_tui.widgets.dataset_text import histogram, verdict
 from daisy_tui.widgets.document_view import document_head, document_lines
 

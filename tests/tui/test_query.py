@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DaisyError
-from daisy_tui.query import FIELDS, STATES, QueryError, config_values, missing_key, parse_query
+from daisy_tui.runs.query import FIELDS, STATES, QueryError, config_values, missing_key, parse_query
 
 CONFIG = {
     "model_dim": 768,

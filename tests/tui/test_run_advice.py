@@ -13,7 +13,7 @@ from core.runs.diagnosis import failure_reason
 from core.runs.directory import RunDirectory
 from core.runs.heartbeat import Stall
 from core.runs.status import Status
-from daisy_tui.advice import ERROR, WARNING, Advice, Spike, advice, find_spikes
+from daisy_tui.runs.advice import ERROR, WARNING, Advice, Spike, advice, find_spikes
 
 RUNNING = Status("running", True, None, {"started": 1000.0})
 GIB = 1 << 30

@@ -16,9 +16,9 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Checkbox, Input, Select
 
 from core.config.errors import ConfigError
-from daisy_tui import run_requests
 from daisy_tui.app import DaisyApp
 from daisy_tui.commands import CommandError, Done
+from daisy_tui.runs import run_requests
 from daisy_tui.screens.confirm import ConfirmScreen
 from daisy_tui.screens.run import RunScreen
 from daisy_tui.services import Services

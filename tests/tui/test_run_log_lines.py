@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.runs.directory import RunDirectory
-from daisy_tui import log_lines
-from daisy_tui.log_lines import ALL, ERROR, PLAIN, WARNING, LogView, Wanted, last_stacks, level_of, logs_of
+from daisy_tui.runs import log_lines
+from daisy_tui.runs.log_lines import ALL, ERROR, PLAIN, WARNING, LogView, Wanted, last_stacks, level_of, logs_of
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.runs.directory import RunDirectory
-from daisy_tui import log_lines
-from daisy_tui.log_lines import ERROR, Wanted
-from daisy_tui.log_look import EARLIER, LATER, LogLook, LogReader, LogWish
+from daisy_tui.runs import log_lines
+from daisy_tui.runs.log_lines import ERROR, Wanted
+from daisy_tui.runs.log_look import EARLIER, LATER, LogLook, LogReader, LogWish
 
 
 @pytest.fixture

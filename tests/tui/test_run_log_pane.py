@@ -10,7 +10,7 @@ import pytest
 from terminal import app_of, drive, finish, settle, words
 from textual.pilot import Pilot
 
-from daisy_tui import log_lines
+from daisy_tui.runs import log_lines
 from daisy_tui.screens.run import RunScreen
 from daisy_tui.services import Services
 

@@ -15,9 +15,9 @@ from made_checkpoints import write_checkpoints
 from made_runs import NOW, STEP_TOKENS, log_point
 
 from core.runs.directory import RunDirectory
-from daisy_tui import run_look
-from daisy_tui.run_charts import CHART_IDS
-from daisy_tui.run_look import RunLook, RunReader, View
+from daisy_tui.runs import run_look
+from daisy_tui.runs.run_charts import CHART_IDS
+from daisy_tui.runs.run_look import RunLook, RunReader, View
 
 MakeRun = Callable[..., Path]
 ALL = View(charts=CHART_IDS)

@@ -13,7 +13,7 @@ from core.config.errors import ConfigError
 from core.runs.changes import Change, record_change
 from core.runs.create import create_run
 from core.runs.directory import RunDirectory
-from daisy_tui.provenance import Setting, provenance
+from daisy_tui.runs.provenance import Setting, provenance
 
 
 def started(folder: Path, *overrides: str, extra: tuple[str, ...] = (), **facts: Any) -> RunDirectory:

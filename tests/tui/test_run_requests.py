@@ -11,8 +11,8 @@ from made_runs import NOW, STEP_TOKENS
 
 from core.runs.changes import Change, record_change
 from core.runs.directory import RunDirectory
-from daisy_tui.run_look import RunLook, RunReader, View
-from daisy_tui.run_requests import (
+from daisy_tui.runs.run_look import RunLook, RunReader, View
+from daisy_tui.runs.run_requests import (
     LIVING,
     arguments,
     lost_by_killing,

@@ -15,8 +15,8 @@ from terminal import app_of, drive, finish, settle, toasts, words
 from textual.pilot import Pilot
 
 from daisy_tui.app import DaisyApp
-from daisy_tui.log_look import LogReader
-from daisy_tui.run_look import RunReader
+from daisy_tui.runs.log_look import LogReader
+from daisy_tui.runs.run_look import RunReader
 from daisy_tui.screens import run_view
 from daisy_tui.screens.run import RunScreen
 from daisy_tui.services import Services

@@ -11,10 +11,10 @@ import pytest
 from made_runs import NOW
 
 from core.runs.directory import RunDirectory, write_object
-from daisy_tui.checkpoints import Listed
-from daisy_tui.event_text import event_row
-from daisy_tui.run_look import RunLook, RunReader, View
-from daisy_tui.run_text import checkpoint_cells, figures, progress
+from daisy_tui.checkpoints.catalog import Listed
+from daisy_tui.runs.event_text import event_row
+from daisy_tui.runs.run_look import RunLook, RunReader, View
+from daisy_tui.runs.run_text import checkpoint_cells, figures, progress
 
 MakeRun = Callable[..., Path]
 

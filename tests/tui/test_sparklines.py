@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daisy_tui.sparklines import MOST, LossSamples, blocks
+from daisy_tui.runs.sparklines import MOST, LossSamples, blocks
 
 
 def _line(step: int, loss: float | str | None, pad: int = 300) -> str:

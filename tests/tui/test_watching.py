@@ -13,8 +13,8 @@ import pytest
 from made_runs import NOW, log_point
 
 from core.runs.directory import write_object
-from daisy_tui.query import parse_query
-from daisy_tui.watching import UNREADABLE, RunRow, RunsWatch
+from daisy_tui.runs.query import parse_query
+from daisy_tui.runs.watching import UNREADABLE, RunRow, RunsWatch
 
 MakeRun = Callable[..., Path]
 STATES = ("queued", "starting", "running", "stopping", "finished", "stopped", "failed", "lost")

@@ -1,0 +1,1 @@
+"""Talking to served models, without a screen: servers, conversations, transcripts, the token lens."""

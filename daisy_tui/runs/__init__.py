@@ -1,0 +1,1 @@
+"""What runs are and what is said of them, without a screen: looking, filtering, comparing, asking."""
