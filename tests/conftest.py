@@ -60,6 +60,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real processes and pictures of whole screens take minutes."""
+    for item in items:
+        if item.path.parent.name == "e2e" or item.path.stem.endswith("_pictures"):
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The compiled step is built once a session, and not in anybody's home."""

@@ -56,7 +56,6 @@ def opened(folder: Path, request: pytest.FixtureRequest) -> Iterator[Opened]:
         yield open_one
 
 
-@pytest.mark.long
 def test_from_an_empty_folder_to_a_chat(folder: Path, opened: Opened) -> None:
     first = opened()
     first.until("Three steps", "○ 1  Prepare six novels")
