@@ -121,7 +121,7 @@ def test_from_an_empty_folder_to_a_chat(folder: Path, opened: Opened) -> None:
     second.until("What can be done with it", "Files:", "model.safetensors")
 
     # Closing terminals ends their servers, and no run.
-    again.press("escape", "q")
+    again.press("ctrl+q")
     until(lambda: not processes(folder, "server.main"))
     assert run_status(run_named("demo")).state == "running"
     second.press("1")
