@@ -72,7 +72,7 @@ def test_from_an_empty_folder_to_a_chat(folder: Path, opened: Opened) -> None:
     first.press("enter")
     first.until("l Launch")
     first.press("enter")
-    first.until(lambda shown: "⏎ edits" not in shown)
+    first.until("target_tokens = 800000", lambda shown: "⏎ edits" not in shown)
     first.press("ctrl+a", "ctrl+k", *"8M", "enter")
     first.until("1 touched", "8000000")
     first.press("l")
@@ -116,7 +116,7 @@ def test_from_an_empty_folder_to_a_chat(folder: Path, opened: Opened) -> None:
     again.press("ctrl+g")
     again.until(re.compile(r"\d+ tokens, .*first after").search)
     second.press("5")
-    second.until(f"step {stopped_at} ", "Run ")
+    second.until(f"step {stopped_at} ", "began from")
     second.press("down")
     second.until("What can be done with it", "Files:", "model.safetensors")
 
