@@ -4,7 +4,7 @@
 
 First frame: from the start of Python to the first frame of the dashboard, beside that of an empty Textual app (limit
 1.5 times; medians of seven, taken in turns). Keys: the 99th percentile from a key to the settled screen, while a run
-logs 50 points a second, and on the chat's screen while it streams 200 tokens a second (50 ms). Memory: resident after
+logs 50 points a second (50 ms). Memory: resident after
 an hour of the dashboard on a simulated clock with 20 runs, of which one trains (150 MiB, and flat: 5% more than after
 its first five minutes). Exit code 1 says that a limit was missed.
 """
@@ -16,7 +16,6 @@ import fcntl
 import json
 import os
 import pty
-import queue
 import struct
 import subprocess
 import sys
@@ -25,10 +24,9 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 import psutil
 
@@ -36,16 +34,14 @@ from core.runs.launch import child_environment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # made-up runs and the scripted server
 from made_runs import NOW, log_point, write_run
-from serving import ScriptedBackend, ScriptedEngine, running
-from terminal import app_of, finish, settle, words
+from terminal import app_of, finish, settle
 
-from core.inference.request import Piece, Scored
 from daisy_tui.services import Services
 
 MIB = 1 << 20
 STARTS, KEYS, TICKS, WARM_TICKS = 7, 300, 3600, 300
 SIZE = 120, 40
-POINTS_S, TOKENS_S = 50, 200
+POINTS_S = 50
 EMPTY = """
 from textual.app import App
 from textual.widgets import Label
@@ -73,7 +69,7 @@ def main() -> int:
         empty, dashboard = _first_frames(folder)
         print(f"first frame: dashboard {dashboard:.2f} s, empty app {empty:.2f} s", flush=True)
         say("first frame of the dashboard", dashboard / empty, 1.5, "times that of an empty Textual app")
-        for where in ("chat", "run", "dashboard"):
+        for where in ("run", "dashboard"):
             say(f"a key on the screen {where}, 99th percentile", 1e3 * _key_s(folder, trains, where), 50, "ms")
         first, last = _memory(folder)
         say("resident after an hour", last / MIB, 150, "MiB")
@@ -114,35 +110,22 @@ def _seconds_until(folder: Path, command: list[str], words: bytes) -> float:
 def _key_s(folder: Path, run: Path, where: str) -> float:
     """The 99th percentile of the seconds from a key to the settled screen, under load."""
 
-    async def measure(url: str) -> list[float]:
+    async def measure() -> list[float]:
         services = Services(folder)
         app = app_of(services, where)
         took: list[float] = []
         async with app.run_test(size=SIZE) as pilot:
             await finish(pilot)
-            if where == "chat":
-                await _begin_chat(pilot, services, url)
             for number in range(KEYS):
                 began = time.perf_counter()
-                await pilot.press("x" if where == "chat" else ("down", "up")[number % 2])
+                await pilot.press(("down", "up")[number % 2])
                 took.append(time.perf_counter() - began)
                 await asyncio.sleep(0.02)
         services.close()
         return took
 
-    with _logging(run), _streaming() if where == "chat" else nullcontext("") as url:
-        return quantiles(asyncio.run(measure(url)), n=100)[98]
-
-
-async def _begin_chat(pilot: Any, services: Services, url: str) -> None:
-    """Attach to the server that streams, and ask something."""
-    server = await asyncio.to_thread(services.serving.attach, url)
-    screen = pilot.app.screen
-    screen._take_server(screen.panes.left, server)
-    await finish(pilot)
-    await pilot.press("H", "i", "enter")
-    while not screen.panes.left.conversation.speed and "word" not in words(pilot.app):
-        await pilot.pause(0.05)
+    with _logging(run):
+        return quantiles(asyncio.run(measure()), n=100)[98]
 
 
 @contextmanager
@@ -162,27 +145,6 @@ def _logging(run: Path) -> Iterator[None]:
     thread.start()
     yield
     ended.set()
-    thread.join()
-
-
-@contextmanager
-def _streaming() -> Iterator[str]:
-    """A server whose answers come at 200 tokens a second, and do not end before it does."""
-    engine, ended = ScriptedEngine(), threading.Event()
-
-    def stream() -> None:
-        with suppress(queue.Empty):
-            number, tokens = engine.asked.get(timeout=60), 0
-            while not ended.wait(1 / TOKENS_S):
-                tokens += 1
-                scored = Scored(65, -0.5, ((65, -0.5), (66, -1.5)))
-                engine.tell(number, Piece("word ", (scored,), None, completion_tokens=tokens))
-
-    thread = threading.Thread(target=stream)
-    with running(ScriptedBackend(engine)) as server:
-        thread.start()
-        yield server.url
-        ended.set()
     thread.join()
 
 

@@ -55,11 +55,16 @@ class RealTerminal:
             self._key(key) if key in _KEYS else self.write(key)
 
     def until(self, *wanted: str | Callable[[str], object]) -> str:
-        """Wait until all of it stands on the screen, and return that. Fails with what stood there instead."""
-        between, waited = threading.Event(), 0.0
+        """Wait until all of it stands on the screen, and return that. Fails with what stood there instead.
+
+        It must stand there twice in a row: a terminal may be read while it is being drawn.
+        """
+        between, waited, held = threading.Event(), 0.0, 0
         while True:
             shown = self.text()
-            if all(want in shown if isinstance(want, str) else want(shown) for want in wanted):
+            is_there = all(want in shown if isinstance(want, str) else want(shown) for want in wanted)
+            held = held + 1 if is_there else 0
+            if held == 2:
                 return shown
             assert waited < _WAIT_S, f"{wanted} did not appear within {_WAIT_S:.0f} s; there is:\n{shown}"
             between.wait(0.1)
