@@ -5,7 +5,7 @@
 First frame: from the start of Python to the first frame of the dashboard, beside that of an empty Textual app (limit
 1.5 times; medians of seven, taken in turns). Keys: the 99th percentile from a key to the settled screen, while a run
 logs 50 points a second (50 ms). Memory: resident after an hour of the dashboard on a simulated clock with 20 runs, of
-which one trains (150 MiB, and flat: 5% more than after its first five minutes). Exit code 1 says that a limit was missed.
+which one trains (150 MiB, and flat: 5% more than after its first five minutes). Exit code 1: a limit was missed.
 """
 
 from __future__ import annotations
