@@ -251,7 +251,7 @@ class Sampler:
             cpu=cpu if had_cpu else NOT_AVAILABLE,  # psutil's first figure means nothing
             memory_used=NOT_AVAILABLE if memory is None else memory.total - memory.available,
             memory_total=NOT_AVAILABLE if memory is None else memory.total,
-            disk_used=NOT_AVAILABLE if disk is None else disk.used,
+            disk_used=NOT_AVAILABLE if disk is None else disk.total - disk.free,  # with what is kept for root
             disk_total=NOT_AVAILABLE if disk is None else disk.total,
         )
 
@@ -264,11 +264,11 @@ def supervisors_of(runs: Iterable[RunDirectory]) -> dict[int, Path]:
             continue
         try:
             facts = read_object(run.supervisor)
-            pid = int(facts["pid"])
-            if facts["host"] == platform.node() and is_alive(pid, str(facts["identity"])):
-                found[pid] = run.path
-        except (RunError, KeyError, TypeError, ValueError):
+        except RunError:
             continue
+        pid = facts.get("pid", 0)
+        if facts.get("host") == platform.node() and is_alive(pid, str(facts.get("identity"))):
+            found[pid] = run.path
     return found
 
 

@@ -6,11 +6,16 @@ stated, and on every CPU, the rate of one large matrix product is measured, in t
 
 from __future__ import annotations
 
+import platform
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+
+from core.runs.directory import RunDirectory, read_records
 
 # By part of the name that CUDA reports; the first that fits is taken.
 _STATED = (
@@ -47,6 +52,25 @@ def device_peak(device: torch.device) -> Peak:
                 return Peak(flops, "stated")
         return Peak(matrix_product_rate(device, torch.bfloat16, 8192), "measured")
     return Peak(matrix_product_rate(device, torch.float32, 1024), "measured")
+
+
+def device_name(device: torch.device) -> str:
+    """This machine's device, as events name it."""
+    return f"{platform.node()} {torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type}"
+
+
+def best_peak(measured: float, runs: Iterable[RunDirectory], name: str, devices: int) -> float:
+    """The best of a figure measured now and of those that starts of runs measured on as many such devices, in FLOP/s.
+
+    A start beside other work measures less, and runs whose denominators differ cannot be compared.
+    """
+    best = measured
+    for run in runs:
+        with suppress(OSError):
+            for record in read_records(run.events):
+                if record.get("peak_device") == name and record.get("devices") == devices:
+                    best = max(best, float(record.get("peak_flops", 0.0)))
+    return best
 
 
 def matrix_product_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:

@@ -39,9 +39,9 @@ from core.model.daisy_core import DaisyCore, initialize
 from core.runs.changes import Change, overrides_of, read_changes, record_change
 from core.runs.control import Request, answered, is_pending
 from core.runs.control import pending as control_pending
-from core.runs.directory import RunDirectory, read_records
+from core.runs.directory import RunDirectory, all_runs
 from core.runs.lines import score_line, step_line
-from core.training.device_peak import device_peak
+from core.training.device_peak import best_peak, device_name, device_peak
 from core.training.distributed import Ranks
 from core.training.evaluate import Score, evaluate
 from core.training.metrics import Meter, StepTimes, peak_memory
@@ -211,10 +211,9 @@ class Trainer:
         total_peak = self.ranks.sum(
             torch.tensor(self._peak.flops, dtype=torch.float64, device=self.ranks.device)
         ).item()
-        if self._peak.source == "measured":  # the best that was measured: a start beside other work measures less
-            starts = [record for record in read_records(self.run.events) if record.get("peak_source") == "measured"]
-            same = [record["peak_flops"] for record in starts if record.get("devices") == self.ranks.world_size]
-            total_peak = max([total_peak, *same])
+        peak_device = device_name(self.ranks.device)
+        if self._peak.source == "measured":
+            total_peak = best_peak(total_peak, all_runs(self.run.path.parent), peak_device, self.ranks.world_size)
         meter = Meter(config, total_peak, self.data.document_tokens)
         self._event(
             "started" if state.step == 0 else "resumed",
@@ -222,6 +221,7 @@ class Trainer:
             devices=self.ranks.world_size,
             peak_flops=total_peak,
             peak_source=self._peak.source,
+            peak_device=peak_device,
         )
         if self.ranks.first:
             retention = Retention(

@@ -12,8 +12,9 @@ import torch
 from core.config.compose import compose
 from core.config.estimate import flops_per_token
 from core.model.daisy_core import DaisyCore, initialize
+from core.runs.directory import RunDirectory
 from core.training import device_peak as peaks
-from core.training.device_peak import Peak, device_peak
+from core.training.device_peak import Peak, best_peak, device_peak
 from core.training.metrics import Meter, Movement, StepTimes
 from core.training.optimizers import build_optimizers
 from core.training.wandb_log import WandbLog, wandb_names
@@ -79,6 +80,21 @@ def test_the_peak_of_another_device_is_measured(monkeypatch: pytest.MonkeyPatch)
     clock = iter(np.arange(0, 100, 0.5))
     monkeypatch.setattr(peaks, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     assert device_peak(torch.device("cpu")) == Peak(2 * 1024**3 / 0.5, "measured")
+
+
+def test_runs_of_a_machine_share_the_best_peak_that_any_start_measured(tmp_path: Path) -> None:
+    for name, peak, device, devices in (
+        ("a", 90e9, "box cpu", 1),
+        ("b", 200e9, "box cpu", 2),
+        ("c", 300e9, "other", 1),
+    ):
+        run = RunDirectory(tmp_path / name)
+        run.path.mkdir()
+        run.append(run.events, {"event": "started", "peak_flops": peak, "peak_device": device, "devices": devices})
+    runs = [RunDirectory(tmp_path / name) for name in ("a", "b", "c", "gone")]
+    assert best_peak(46e9, runs, "box cpu", 1) == 90e9, "a start beside other work measured less"
+    assert best_peak(95e9, runs, "box cpu", 1) == 95e9
+    assert best_peak(1e9, runs, "new cpu", 1) == 1e9
 
 
 SCORE = {"loss": 2.0, "ppl": 7.4, "bpb": 1.1}
