@@ -1,6 +1,8 @@
-"""How figures are written for people, and text made safe to print: counts, sizes, durations."""
+"""How figures are written for people, and text made safe to print: counts, sizes, shares, durations."""
 
 from __future__ import annotations
+
+import math
 
 
 def count(value: float) -> str:
@@ -24,6 +26,16 @@ def size(value: float) -> str:
         if value >= scale:
             return f"{value / scale:.1f} {unit}" if value / scale >= 100 else f"{value / scale:.2f} {unit}"
     return f"{value:.0f} B"
+
+
+def whole_percents(share: float) -> int:
+    """A share that is done, in whole percents: 100 of them are said of what is done, and 52 of 52.9."""
+    return math.floor(100.0 * share + 1e-9)  # 0.29 * 100 is 28.999999999999996
+
+
+def percent(share: float) -> str:
+    """`52%`, as `whole_percents` says."""
+    return f"{whole_percents(share)}%"
 
 
 def duration(seconds: float) -> str:

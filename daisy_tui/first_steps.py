@@ -18,7 +18,7 @@ from core.data.shards import read_header
 from core.runs.directory import RunDirectory, RunError, all_runs
 from core.runs.status import run_status
 from core.runs.summary import summary
-from core.text import count, duration, plural
+from core.text import count, duration, percent, plural
 from daisy_tui.data.datasets import is_being_prepared
 
 StepState = Literal["todo", "running", "done"]
@@ -78,13 +78,13 @@ def _training(folder: Path, data: Step) -> Step:
     if status.alive:
         loss = f", loss {facts['train_loss']:.2f}" if facts["train_loss"] is not None else ""
         eta = f", ready in {duration(facts['eta_s'])}" if facts["eta_s"] is not None else ""
-        return step._replace(state="running", words=f"{status.state}: {share:.0%}{loss}{eta}", waits_for=None)
+        return step._replace(state="running", words=f"{status.state}: {percent(share)}{loss}{eta}", waits_for=None)
     if status.state == "finished":
         loss = f"validation loss {facts['val_loss']:.2f}" if facts["val_loss"] is not None else "finished"
         return step._replace(state="done", words=loss, waits_for=None)
     if any(complete_checkpoints(run.checkpoints)):
         again = ("train", "--resume", run.path.name)
-        return step._replace(words=f"{status.state} at {share:.0%}; goes on from its checkpoint", command=again)
+        return step._replace(words=f"{status.state} at {percent(share)}; goes on from its checkpoint", command=again)
     return step._replace(words=f"{status.state}: {status.reason or 'nobody knows why'}")
 
 

@@ -8,7 +8,9 @@ fonts from elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -39,7 +41,24 @@ class Pages(Server):
         return await handler(request)
 
     async def on_startup(self, app: web.Application) -> None:
-        click.echo(f"Daisy on {self.public_url} for browsers on this machine; Ctrl-C ends it, runs go on")
+        """Nothing is said yet: the port may be taken."""
+
+    def serve(self, debug: bool = False) -> None:
+        """Serve until SIGINT or SIGTERM, and say so once the port is had. Raises OSError where it cannot be."""
+        self.debug = debug
+        self.initialize_logging()
+        loop = asyncio.new_event_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.request_exit)
+        told = f"Daisy on {self.public_url} for browsers on this machine; Ctrl-C ends it, runs go on"
+        web.run_app(
+            self._make_app(),
+            host=self.host,
+            port=self.port,
+            handle_signals=False,
+            loop=loop,
+            print=lambda *_: click.echo(told),  # aiohttp calls it when it listens
+        )
 
 
 def serve_pages(command: str, host: str, port: int, folder: Path) -> None:

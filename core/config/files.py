@@ -6,6 +6,8 @@ and `model_specs/` lie beside the `core` package, in a checkout as in an install
 
 from __future__ import annotations
 
+import errno
+import stat
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,17 +28,38 @@ def find_file(name: str, kind: Kind) -> Path:
     looked up as `./NAME.yml`, `./configs/NAME.yml` (or `model_specs/`), then among the shipped files.
     """
     for candidate in _candidates(name, kind):
-        with suppress(OSError, ValueError):  # a name too long, a null byte, a folder that may not be searched
-            if candidate.is_file():
-                return candidate
-    known = sorted(list_files(kind))
+        if _is_file(candidate):
+            return candidate
+    known = sorted(one for one, path in list_files(kind).items() if _is_file(path))
     what = "model spec" if kind == "spec" else "config"
+    if there := next((words for path in _candidates(name, kind) if (words := _instead(path))), None):
+        raise ConfigError(f"{what} '{name}': {there}; name a file, or one of: {', '.join(known)}")
     by_lower = {one.lower(): one for one in known}
     near = get_close_matches(Path(name).name.removesuffix(".yml").lower(), by_lower, n=1)
     hint = f"did you mean '{by_lower[near[0]]}'? " if near else ""
     if kind == "config" and name in list_files("spec"):
         hint = f"it is a model spec: model_spec={name} chooses it; "
     raise ConfigError(f"{what} '{name}' does not exist; {hint}known: {', '.join(known)} (or a path to a .yml file)")
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a name too long, a null byte, a folder that may not be searched
+        return path.is_file()
+    return False
+
+
+def _instead(path: Path) -> str | None:
+    """What lies in the place of a file; None where nothing does."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"{path} is a link to {path.readlink()}, which is not there" if path.is_symlink() else None
+    except OSError as error:
+        said = {errno.ELOOP: "is a link that leads back to itself", errno.EACCES: "may not be looked at"}
+        return f"{path} {said[error.errno]}" if error.errno in said else None
+    except ValueError:
+        return None
+    return f"{path} is a folder" if stat.S_ISDIR(mode) else f"{path} is a pipe or a device"
 
 
 def list_files(kind: Kind) -> dict[str, Path]:

@@ -15,10 +15,9 @@ from typing import Any, Literal
 import yaml
 
 from core.config.errors import ConfigError
+from core.config.plain_yaml import check_events, not_valid, position
 from core.config.scalars import is_null
 
-# Nothing in a configuration is deeper than optimizers[1].params[0].lr; PyYAML is quadratic in depth.
-_DEEPEST = 20
 LayerName = Literal["default", "spec", "config", "override"]
 # A path into the configuration: ("optimizers", 1, "params", 0, "lr").
 KeyPath = tuple[str | int, ...]
@@ -88,29 +87,16 @@ def display_path(path: Path) -> str:
 
 def _compose_node(text: str, shown: str) -> yaml.Node | None:
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise ConfigError(f"{shown}:{_at(event.start_mark)}: lists or mappings nested too deeply")
-            if isinstance(event, yaml.AliasEvent):
-                raise ConfigError(
-                    f"{shown}:{_at(event.start_mark)}: aliases (*name) are not supported; repeat the value"
-                )
+        check_events(yaml.parse(text, Loader=yaml.SafeLoader), shown)
         return yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        detail = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(f"{shown}:{_at(mark)}: not valid YAML: {detail}") from error
     except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"{shown}: not valid YAML: {detail}") from error
+        raise not_valid(error, shown) from error
 
 
 def _convert(path: KeyPath, node: yaml.Node, shown: str, lines: dict[KeyPath, int]) -> Any:
     """The plain value of a node; notes in `lines` the line of every entry below it."""
     if node.tag.startswith("!") or node.tag.startswith("tag:yaml.org,2002:python"):
-        raise ConfigError(f"{shown}:{_at(node.start_mark)}: tags ({node.tag}) are not supported")
+        raise ConfigError(f"{shown}:{position(node.start_mark)}: tags ({node.tag}) are not supported")
     if isinstance(node, yaml.ScalarNode):
         return None if node.style is None and is_null(node.value) else node.value
     if isinstance(node, yaml.SequenceNode):
@@ -122,20 +108,18 @@ def _convert(path: KeyPath, node: yaml.Node, shown: str, lines: dict[KeyPath, in
     mapping: dict[str, Any] = {}
     for key_node, child in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            raise ConfigError(f"{shown}:{_at(key_node.start_mark)}: a key must be a word, found a {_kind(key_node)}")
+            raise ConfigError(
+                f"{shown}:{position(key_node.start_mark)}: a key must be a word, found a {_kind(key_node)}"
+            )
         key = key_node.value
         if key in mapping:
             raise ConfigError(
-                f"{shown}:{_at(key_node.start_mark)}: duplicate key '{key}', "
+                f"{shown}:{position(key_node.start_mark)}: duplicate key '{key}', "
                 f"first given on line {lines[*path, key]}; keep one of them"
             )
         lines[*path, key] = key_node.start_mark.line + 1
         mapping[key] = _convert((*path, key), child, shown, lines)
     return mapping
-
-
-def _at(mark: Any) -> str:
-    return f"{mark.line + 1}:{mark.column + 1}" if mark is not None else "1:1"
 
 
 def _kind(node: yaml.Node) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,7 @@ def prepare(
     if not options.overwrite and not (out / STAGING).exists() and (present := _present(out)) is not None:
         return Prepared(_same_dataset(out, present, plan), already=True)  # nothing is written, not even a lock
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with hold_staging(out) as staging:
+        with _made(out), hold_staging(out) as staging:
             present = _present(out)
             if present is not None and not options.overwrite:
                 return Prepared(_same_dataset(out, present, plan), already=True)
@@ -123,6 +123,20 @@ def prepare(
         resumable = (out / STAGING / STATE_FILE).exists()
         kept = "the same command goes on from what was saved" if resumable else "nothing was left behind"
         raise write_failure(error, out, kept) from error
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder and those above it; what was made for work that fails and leaves nothing in it goes again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # something was left in it, which is kept
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def _plan(source: DocumentSource, tokenizer: Tokenizer, options: PrepareOptions) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def survey(composed: Composed) -> Survey:
     is damaged.
     """
     config = composed.config
-    paths = {"train_shards": _match(config.train_shards)}
-    paths |= {f"val_shards.{name}": _match(globs) for name, globs in config.val_shards.items()}
+    globs = {"train_shards": config.train_shards} | {f"val_shards.{n}": globs for n, globs in config.val_shards.items()}
+    paths = {key: _matched(composed, key, patterns) for key, patterns in globs.items()}
     problems = list(_overlaps(composed, paths))
     if problems:
         raise ConfigError(problems)
@@ -90,6 +90,15 @@ class _Folder:
     @property
     def tokenizer(self) -> TokenizerInfo:
         return self.dataset.tokenizer if self.dataset else COMMUNITY_TOKENIZER
+
+
+def _matched(composed: Composed, key: str, globs: list[str]) -> list[Path]:
+    """As `_match`. Raises ConfigError naming the key where one of the files may not be looked at."""
+    try:
+        return _match(globs)
+    except OSError as error:
+        what = f"{key}: {error.filename}: {error.strerror or error}; name the shards more closely"
+        raise ConfigError([composed.problem([key.partition(".")[0]], what)]) from error
 
 
 def _match(globs: list[str]) -> list[Path]:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.runs.opening import regular_descriptor
+
 MARGIN = 256  # bytes before a block's first line: the text before a mark can be looked at wherever it is
 
 _BLOCK, _PIECE = 1 << 22, 1 << 18  # bytes: what is made of them stays in the third cache, and in the second
@@ -78,7 +80,7 @@ class Appended:
     def new(self) -> Iterator[Block]:
         """The lines since the last call. Where another file lies there now: an empty block 0, and then its lines."""
         try:
-            file = FileIO(self._path)
+            file = FileIO(regular_descriptor(self._path))
         except FileNotFoundError:
             return
         with file:
@@ -95,7 +97,7 @@ class Appended:
     def again(self) -> Iterator[Block]:
         """All lines that `new` gave, from the first; none where another file lies there now."""
         try:
-            file = FileIO(self._path)
+            file = FileIO(regular_descriptor(self._path))
         except FileNotFoundError:
             return
         with file:

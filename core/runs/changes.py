@@ -38,11 +38,14 @@ def record_change(run: RunDirectory, change: Change) -> None:
 def read_changes(run: RunDirectory, up_to: int | None = None) -> list[Change]:
     """The changes to a run in the order of their steps; with `up_to` those in force at that step."""
     changes = []
-    for record in read_records(run.changes):
-        try:
-            changes.append(Change(int(record["step"]), dict(record["values"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{run.changes}: holds what is no change: {record}; remove that line") from error
+    try:
+        for record in read_records(run.changes):
+            changes.append(Change(record["step"], record["values"]))
+    except KeyError as error:
+        what = f"its record {len(changes) + 1} is no change, for it has no {error}, or a wrong one"
+        raise RunError(f"{run.changes}: {what}; remove that line") from error
+    except OSError as error:
+        raise RunError(f"{run.changes}: cannot be read: {error.strerror or error}") from error
     return sorted((c for c in changes if up_to is None or c.step <= up_to), key=lambda change: change.step)
 
 
@@ -53,6 +56,14 @@ def drop_changes(run: RunDirectory, up_to: int, keys: Iterable[str]) -> None:
     left = [(c.step, {key: value for key, value in c.values.items() if key not in taken}) for c in to_come]
     lines = [json.dumps({"step": step, "values": values}) + "\n" for step, values in left if values]
     write_atomic(run.changes, "".join(lines).encode())
+
+
+def changes_in_words(run: RunDirectory) -> list[str]:
+    """What was set, as overrides; or why that cannot be told."""
+    try:
+        return overrides_of(read_changes(run))
+    except RunError as error:
+        return [str(error)]
 
 
 def overrides_of(changes: Iterable[Change]) -> list[str]:

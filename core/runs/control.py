@@ -44,7 +44,7 @@ def stop(run: RunDirectory, *, now: bool = False, grace_s: float | None = None) 
         ask_stop(run, now=now, grace_s=grace_s)
     except OSError as error:
         supervisor = read_object(run.supervisor)
-        pid = int(supervisor.get("pid", 0))
+        pid = supervisor.get("pid", 0)
         if supervisor.get("host") != platform.node() or not is_alive(pid, str(supervisor.get("identity"))):
             raise RunError(f"{run.control}: cannot be written: {error.strerror}") from error
         for _ in range(1 + now):  # the second one is immediate

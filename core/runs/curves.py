@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from core.runs.appended import Appended, Block
 from core.runs.directory import RunDirectory
 from core.runs.shapes import Numbers, Reader, record, records
+from core.runs.trusted import END_OF_TIME, EVENTS, METRICS, MOST_WHOLE
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -24,6 +25,8 @@ Kind = TypeVar("Kind", bound=np.generic)
 # Events that are marked on curves; WENT_BACK is what metrics show of a resume that no event tells of.
 MARKED = frozenset({"resumed", "restarted", "checkpoint", "eval", "request", "warning"})
 WENT_BACK = "went_back"
+# What each x lies below; it is unknown where it is beyond, or below zero.
+_BOUNDS = {"step": float(MOST_WHOLE), "tokens": float(MOST_WHOLE), "time": END_OF_TIME}
 
 
 class Mark(NamedTuple):
@@ -108,7 +111,7 @@ class Curves:
             changed = True
             if block.number == 0:
                 self._told.clear()
-            self._told += (_event_mark(event) for event in records(block) if str(event.get("event")) in MARKED)
+            self._told += (_event_mark(event) for event in records(block, EVENTS) if event.get("event") in MARKED)
         return changed
 
     def names(self) -> list[str]:
@@ -168,7 +171,7 @@ class Curves:
         for name, column in columns.items():
             lines, values = numbers.of(name)
             whole = np.full(len(block.last), np.nan)
-            whole[lines] = values
+            whole[lines] = np.where((values >= 0.0) & (values < _BOUNDS[name]), values, np.nan)
             column.extend(whole)
         for name, one in series.items():
             lines, values = numbers.of(name)
@@ -179,7 +182,7 @@ class Curves:
         steps = self._columns["step"].values[block.number :]
         known = np.flatnonzero(~np.isnan(steps))
         for place in known[np.diff(steps[known], prepend=self._last_step) < 0].tolist():
-            line = record(block.line(place))
+            line = record(block.line(place), METRICS)
             self._went_back.append(_mark(line, WENT_BACK, "the run went on from an earlier step"))
         if len(known):
             self._last_step = float(steps[known[-1]])
@@ -247,7 +250,7 @@ def _rising(x: Floats, before: Floats) -> Floats:
 
 
 def _event_mark(event: dict[str, Any]) -> Mark:
-    kind = str(event["event"])
+    kind: str = event["event"]
     if kind == "request":
         return _mark(event, kind, f"{event.get('what')}: {event.get('answer')}")
     if isinstance(scores := event.get("val"), dict):
@@ -256,11 +259,4 @@ def _event_mark(event: dict[str, Any]) -> Mark:
 
 
 def _mark(record: dict[str, Any], kind: str, text: str) -> Mark:
-    step, tokens, time = record.get("step"), record.get("tokens"), record.get("time")
-    return Mark(
-        int(step) if isinstance(step, int | float) else None,
-        int(tokens) if isinstance(tokens, int | float) else None,
-        float(time) if isinstance(time, int | float) else None,
-        kind,
-        text,
-    )
+    return Mark(record.get("step"), record.get("tokens"), record.get("time"), kind, text)

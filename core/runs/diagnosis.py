@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.runs.directory import RunDirectory
+from core.runs.opening import open_regular
 
 _TAIL_BYTES = 1 << 16
 # What the logs of torch, CUDA, NCCL and Linux say, and what that means. The first that is found counts.
@@ -59,7 +60,7 @@ def failure_reason(
     `events` are those since the ranks were started, and `before` the log_sizes then; `code` is torchrun's exit code,
     which says little.
     """
-    failed = [event for event in events if event["event"] == "failed"]
+    failed = [event for event in events if event.get("event") == "failed" and "message" in event]
     explained = [event for event in failed if event.get("explained")]
     if explained:
         return str(explained[0]["message"]), True
@@ -96,7 +97,7 @@ def _ended(torchrun: str) -> str | None:
 
 def _tail(path: Path, begin: int) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(begin, file.seek(0, 2) - _TAIL_BYTES))
             return file.read().decode(errors="replace")
     except OSError:

@@ -19,12 +19,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from core.errors import DaisyError
 from core.files import write_atomic
 from core.runs.follow import RecordTail
+from core.runs.opening import open_regular
+from core.runs.trusted import fields_of, is_time, parsed, trusted
 
 
 class RunError(DaisyError):
@@ -54,8 +57,11 @@ class RunDirectory:
     @property
     def started(self) -> float:
         """When it was last started, or else made: seconds of the time of day."""
-        found = [path.stat().st_mtime for path in (self.launch, self.run, self.config) if path.exists()]
-        return found[0] if found else 0.0
+        for path in (self.launch, self.run, self.config):
+            with suppress(OSError):
+                time = path.stat().st_mtime
+                return time if is_time(time) else 0.0
+        return 0.0
 
     def append(self, path: Path, record: dict[str, Any]) -> None:
         """Append one record to `metrics` or `events`, in one write, on a line of its own."""
@@ -82,14 +88,17 @@ def all_runs(root: Path) -> list[RunDirectory]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object that a small file holds. Raises RunError where it cannot be read."""
+    """The object that a small file holds, its known fields of their kinds. Raises RunError where it cannot be read."""
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        with open_regular(path) as file:
+            data = parsed(file.read())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
         raise RunError(f"{path}: cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise RunError(f"{path}: not an object")
-    return data
+    return trusted(data, fields_of(path))
 
 
 def write_object(path: Path, values: dict[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from core.runs.opening import open_regular
+from core.runs.trusted import NO_FIELDS, Fields, fields_of, parsed, trusted
 
 _BLOCK = 1 << 14
 
@@ -15,32 +17,33 @@ class RecordTail:
     """The records that a .jsonl file gains from now on; with `from_start` also those that it has."""
 
     def __init__(self, path: Path, *, from_start: bool = False) -> None:
-        self._path = path
+        self._path, self._fields = path, fields_of(path)
         self._rest = b""
         self._offset = 0 if from_start or not path.exists() else path.stat().st_size
 
     def new(self) -> list[dict[str, Any]]:
         """The whole records since the last call; a line that is still being written comes with a later one."""
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
             return []
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [record for line in lines if (record := record_of(line)) is not None]
+        return [record for line in lines if (record := record_of(line, self._fields)) is not None]
 
 
 def records_backwards(path: Path) -> Iterator[dict[str, Any]]:
     """The whole records of a .jsonl file, the last one first, read in blocks from its end."""
-    return (record for line in lines_backwards(path) if (record := record_of(line)) is not None)
+    fields = fields_of(path)
+    return (record for line in lines_backwards(path) if (record := record_of(line, fields)) is not None)
 
 
 def lines_backwards(path: Path) -> Iterator[bytes]:
     """The whole lines of a file, the last one first: whoever looks for one among many need not parse the others."""
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError:
         return
     with file:
@@ -64,10 +67,10 @@ def last_record(path: Path) -> dict[str, Any]:
     return next(records_backwards(path), {})
 
 
-def record_of(line: bytes) -> dict[str, Any] | None:
-    """One record; None for a line that was torn when its writer was killed."""
+def record_of(line: bytes, fields: Fields = NO_FIELDS) -> dict[str, Any] | None:
+    """One record, its known fields of their kinds; None for a line that was torn when its writer was killed."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parsed(line)
+    except ValueError:
         return None
-    return record if isinstance(record, dict) else None
+    return trusted(record, fields) if isinstance(record, dict) else None

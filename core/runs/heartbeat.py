@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from core.runs.directory import RunDirectory, RunError, read_object, write_object
@@ -20,6 +21,7 @@ from core.runs.processes import identity, is_alive
 EVERY_S = 2.0
 SILENT_S = 15.0
 STEP_S, STEP_MEDIANS = 30.0, 10
+_NEEDED = frozenset({"rank", "pid", "identity", "time", "progress", "phase"})
 # Seconds that a phase other than a step may take.
 _LIMITS = {"start": 600.0, "compile": 1800.0, "evaluate": 1800.0, "save": 1800.0, "end": 600.0}
 
@@ -88,21 +90,20 @@ def heartbeats(run: RunDirectory, *, living: bool = True) -> list[dict[str, Any]
     for path in run.path.glob("heartbeat-*.json"):
         try:
             beat = read_object(path)
-            float(beat["time"]), float(beat["progress"]), str(beat["phase"]), int(beat["rank"])
-            if not living or is_alive(int(beat["pid"]), str(beat["identity"])):
-                found.append(beat)
-        except (RunError, KeyError, TypeError, ValueError):
+        except RunError:
             continue
-    return sorted(found, key=lambda beat: int(beat["rank"]))
+        if beat.keys() >= _NEEDED and (not living or is_alive(beat["pid"], beat["identity"])):
+            found.append(beat)
+    return sorted(found, key=itemgetter("rank"))
 
 
 def stalls(beats: list[dict[str, Any]], now: float) -> list[Stall]:
     """The ranks that are stalled at `now`, the silent ones first: others only wait for them."""
     found = []
     for beat in beats:
-        phase, quiet = str(beat["phase"]), now - float(beat["progress"])
-        silent = now - float(beat["time"]) > SILENT_S
+        phase, quiet = beat["phase"], now - beat["progress"]
+        silent = now - beat["time"] > SILENT_S
         limit = _LIMITS.get(phase, max(STEP_S, STEP_MEDIANS * (beat.get("median_step_s") or 0.0)))
         if silent or quiet > limit:
-            found.append(Stall(int(beat["rank"]), phase, quiet, silent))
+            found.append(Stall(beat["rank"], phase, quiet, silent))
     return sorted(found, key=lambda stall: not stall.silent)

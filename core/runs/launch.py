@@ -17,6 +17,7 @@ from core.runs.control import clear
 from core.runs.directory import RunDirectory, RunError, read_object, write_object
 from core.runs.leases import Wanted
 from core.runs.lock import hold, is_held
+from core.runs.opening import open_regular
 from core.runs.status import run_status
 
 GRACE_S = 300.0
@@ -119,8 +120,8 @@ def _attempts(run: RunDirectory) -> int:
     """How often a run was started; a file that was damaged says nothing, and the other one does."""
     found = [0]
     for path in (run.launch, run.supervisor):
-        with suppress(RunError, KeyError, TypeError, ValueError):
-            found.append(int(read_object(path)["attempt"]))
+        with suppress(RunError):
+            found.append(read_object(path).get("attempt", 0))
     return max(found)
 
 
@@ -136,7 +137,7 @@ def child_environment() -> dict[str, str]:
 def last_log_lines(run: RunDirectory, count: int) -> list[str]:
     """The end of the first log that says something: rank 0's, another rank's, torchrun's, the supervisor's."""
     for path in [*sorted(run.logs.glob("rank*.log")), run.logs / "torchrun.log", run.logs / "supervisor.log"]:
-        lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-        if lines:
-            return lines[-count:]
+        with suppress(OSError), open_regular(path) as file:
+            if lines := file.read().decode(errors="replace").strip().splitlines():
+                return lines[-count:]
     return []

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import DaisyError
+from core.runs.opening import regular_descriptor
+from core.runs.trusted import LEASE, parsed, trusted
 
 _FILE_MODE, _FOLDER_MODE = 0o666, 0o1777  # every user's, and nobody removes another's
 _GAP = 1 << 96  # between the orders of two tickets, for those that are put between them
@@ -175,13 +177,21 @@ class Leases:
 
     def serve(self, details: dict[str, Any]) -> None:
         """Be shown as a server, which shares its devices with whoever runs on them."""
-        self._held.append(_locked_record(self.folder / "serve" / f"{os.getpid()}.json", details))
+        with self._locked(fcntl.LOCK_EX):
+            self._held.append(_locked_record(self.folder / "serve" / f"{os.getpid()}.json", details))
 
     def servers(self) -> list[dict[str, Any]]:
-        """What the servers say of themselves."""
+        """What the servers say of themselves. Records of those that are gone are removed, but for another user's.
+
+        A record that nobody holds is no new one, for whoever makes one is alone until it is held.
+        """
         with self._locked(fcntl.LOCK_SH):
-            found = [_held_record(path) for path in sorted((self.folder / "serve").glob("*.json"))]
-        return [record for record in found if record is not None]
+            found = [(path, _read(path)) for path in sorted((self.folder / "serve").glob("*.json"))]
+            for path, record in found:
+                if record is not None and not record[1]:
+                    with suppress(OSError):
+                        path.unlink()
+        return [record[0] for _, record in found if record is not None and record[1]]
 
     def release(self) -> None:
         """Let everything go."""
@@ -292,17 +302,17 @@ def _locked_record(path: Path, record: dict[str, Any]) -> int:
 def _read(path: Path) -> tuple[dict[str, Any], bool] | None:
     """What a record says and whether its holder lives; None where there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = regular_descriptor(path, os.O_NOFOLLOW)
     except OSError:
         return None
     try:
         held = not _lock(descriptor, fcntl.LOCK_SH)
-        record = json.loads(os.pread(descriptor, 1 << 16, 0) or b"{}")
+        record = parsed(os.pread(descriptor, 1 << 16, 0) or b"{}")
     except ValueError:
         record = {}
     finally:
         os.close(descriptor)
-    return (record if isinstance(record, dict) else {}), held
+    return (trusted(record, LEASE) if isinstance(record, dict) else {}), held
 
 
 def _held_record(path: Path) -> dict[str, Any] | None:
@@ -313,7 +323,7 @@ def _held_record(path: Path) -> dict[str, Any] | None:
 def _ticket(path: Path) -> Ticket | None:
     order, _, key = path.stem.partition("-")
     found = _read(path)
-    if found is None or not order.isdigit():
+    if found is None or not (order.isascii() and order.isdigit()):
         return None
     record, waiting = found
     among, number = record.pop("among", ()), record.pop("number", 0)

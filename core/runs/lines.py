@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from core.text import count, duration, size
+from core.text import count, duration, percent, size
 
 
 def step_line(record: dict[str, Any], target_tokens: int) -> str:
     """A log point for people: `step 20  100%  loss 4.4321  ETA 0:12  9,000 tokens/s  820k tokens  MFU 41%`.
 
-    What matters most comes first, because a narrow terminal cuts the end.
+    What matters most comes first, because a narrow terminal cuts the end. What is missing is a dash.
     """
-    return (
-        f"step {record['step']}  {min(1.0, record['tokens'] / target_tokens):4.0%}  loss {record['train_loss']:.4f}  "
-        f"ETA {duration(record['eta_s'])}  {record['tokens_per_s']:,.0f} tokens/s  {count(record['tokens'])} tokens  "
-        f"MFU {record['mfu']:.0%}"
-    )
+    step, tokens = _shown(record.get("step"), str), record.get("tokens")
+    done = _shown(tokens, lambda tokens: percent(min(1.0, tokens / target_tokens)))
+    loss, eta = _shown(record.get("train_loss"), "{:.4f}".format), _shown(record.get("eta_s"), duration)
+    speed, mfu = _shown(record.get("tokens_per_s"), "{:,.0f}".format), _shown(record.get("mfu"), "{:.0%}".format)
+    known = _shown(tokens, count)
+    return f"step {step}  {done:>4}  loss {loss}  ETA {eta}  {speed} tokens/s  {known} tokens  MFU {mfu}"
 
 
 def event_line(record: dict[str, Any]) -> str | None:
@@ -51,4 +52,10 @@ def _event_line(record: dict[str, Any]) -> str | None:
 
 def score_line(step: int, name: str, score: Mapping[str, float]) -> str:
     """An evaluation for people: `step 20  val: loss 4.5000  ppl 90.02  bpb 1.5000`."""
-    return f"step {step}  {name}: loss {score['loss']:.4f}  ppl {score['ppl']:.2f}  bpb {score['bpb']:.4f}"
+    loss, bits = (_shown(score.get(key), "{:.4f}".format) for key in ("loss", "bpb"))
+    return f"step {step}  {name}: loss {loss}  ppl {_shown(score.get('ppl'), '{:.2f}'.format)}  bpb {bits}"
+
+
+def _shown(value: Any, how: Callable[[Any], str]) -> str:
+    """A figure; a word that stands for one as it is, and a dash for none."""
+    return "-" if value is None else value if isinstance(value, str) else how(value)

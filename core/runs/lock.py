@@ -40,7 +40,7 @@ def hold(run: RunDirectory) -> int | None:
 def is_held(run: RunDirectory) -> bool | None:
     """Whether somebody holds the lock; None where the file system does not tell."""
     try:
-        descriptor = os.open(run.lock, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(run.lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

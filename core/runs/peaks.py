@@ -28,14 +28,9 @@ _EVERY_S = 2.0
 def read_peaks(run: RunDirectory) -> dict[str, dict[str, Any]]:
     """The peaks of a run by figure: `value` and `time`. Empty where there are none."""
     try:
-        peaks = read_object(run.peaks)
+        return {name: peak for name, peak in read_object(run.peaks).items() if name in FIGURES}
     except RunError:
         return {}
-    return {
-        name: peak
-        for name, peak in peaks.items()
-        if isinstance(peak, dict) and isinstance(peak.get("value"), int | float)
-    }
 
 
 def raised(peaks: dict[str, dict[str, Any]], figures: RunFigures, now: float) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,6 @@ write where it only reads.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from core.runs.appended import MARGIN, Block
 from core.runs.decimals import WIDEST, read_decimals
 from core.runs.follow import record_of
+from core.runs.trusted import MOST, NO_FIELDS, Fields, parsed
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -118,14 +118,14 @@ def read_as_json(
     return numbers
 
 
-def records(block: Block) -> list[dict[str, Any]]:
+def records(block: Block, fields: Fields = NO_FIELDS) -> list[dict[str, Any]]:
     """The records of a block, an empty one for each line that was torn."""
-    return [record(block.line(place)) for place in range(len(block.last))]
+    return [record(block.line(place), fields) for place in range(len(block.last))]
 
 
-def record(line: bytes) -> dict[str, Any]:
+def record(line: bytes, fields: Fields = NO_FIELDS) -> dict[str, Any]:
     """One record; an empty one for a line that was torn when its writer was killed."""
-    return record_of(line) or {}
+    return record_of(line, fields) or {}
 
 
 def _leaves(record: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -137,7 +137,8 @@ def _leaves(record: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _point(value: Any) -> float | None:
-    """A value as a point: NaN for null and for what is not finite, also in words; None for what is no number."""
+    """A value as a point: NaN for null and for what no figure can be, such as infinity, also in words; None for what is
+    no number."""
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -148,9 +149,9 @@ def _point(value: Any) -> float | None:
         return None
     except OverflowError:
         return math.nan
-    if not math.isfinite(number):
-        return math.nan
-    return None if isinstance(value, str) else number
+    if isinstance(value, str):
+        return None if math.isfinite(number) else math.nan
+    return number if -MOST < number < MOST else math.nan
 
 
 class _Shape(NamedTuple):
@@ -243,6 +244,6 @@ def _written(text: bytes) -> float | None:
     except ValueError:
         pass
     try:
-        return _point(json.loads(text))
-    except (ValueError, RecursionError):
+        return _point(parsed(text))
+    except ValueError:
         return None

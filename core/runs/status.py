@@ -16,6 +16,7 @@ from core.runs.lock import is_held
 from core.runs.processes import is_alive
 
 AFTER_CHECKPOINT = "stopped on request, after a checkpoint"
+KILLED_AT_ONCE = "killed at once, as asked"
 ALIVE = ("queued", "starting", "running", "stopping")
 _BEGINS_WITHIN_S = 20.0
 # A supervisor on another machine cannot be looked at; heartbeats in a shared folder can.
@@ -62,18 +63,24 @@ def run_status(run: RunDirectory, now: float | None = None) -> Status:
     return Status(phase if phase in ALIVE else "stopping", True, None, supervisor, tuple(stalls(beats, now)))
 
 
+def reason_for(status: Status, *, asked_to_kill: bool) -> str | None:
+    """Why a run ended, for one of those who asked it to, of whom another may have killed it."""
+    somebodys = status.reason == KILLED_AT_ONCE and not asked_to_kill
+    return "killed at once, as somebody else asked" if somebodys else status.reason
+
+
 def _ended(ended: dict[str, Any] | None, supervisor: dict[str, Any]) -> Status | None:
     """How the attempt of a supervisor ended; None where exit.json says nothing of it."""
     if ended is None or ended.get("attempt") != supervisor.get("attempt"):
         return None
-    return Status(str(ended.get("outcome", "failed")), False, str(ended.get("reason")), supervisor)
+    return Status(ended.get("outcome", "failed"), False, ended.get("reason", "exit.json does not say why"), supervisor)
 
 
 def _is_alive(run: RunDirectory, supervisor: dict[str, Any], now: float, held: bool | None) -> bool:
     if supervisor.get("host") == platform.node():
         if held is False:  # the directory is a copy of one that lives
             return False
-        return is_alive(int(supervisor.get("pid", 0)), str(supervisor.get("identity")))
+        return is_alive(supervisor.get("pid", 0), str(supervisor.get("identity")))
     times = [path.stat().st_mtime for path in [run.supervisor, *run.path.glob("heartbeat-*.json")]]
     return now - max(times) < _FAR_SILENCE_S
 

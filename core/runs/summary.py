@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.runs.directory import RunDirectory, RunError, all_runs, read_object
 from core.runs.follow import lines_backwards, record_of, records_backwards
 from core.runs.status import Status, run_status
+from core.runs.trusted import METRICS, is_number
 
+UNREADABLE = "unreadable"
 _LOOK_BACK = 2000  # records, for the last one that has what is wanted
 
 
@@ -65,23 +68,36 @@ def summary(
 
 
 def summaries(root: Path) -> Iterator[dict[str, Any]]:
-    """All runs in a folder, the newest first."""
+    """All runs in a folder, the newest first; of one that cannot be looked at, that it is UNREADABLE and why."""
     now = time.time()
-    return (summary(run, now=now) for run in all_runs(root))
+    return (_summary_or_why(run, now) for run in all_runs(root))
+
+
+def _summary_or_why(run: RunDirectory, now: float) -> dict[str, Any]:
+    try:
+        return summary(run, now=now)
+    except OSError as error:
+        why = f"{error.filename or run.path}: {error.strerror or error}"
+        return summary(run, Status(UNREADABLE, False, why), now, Recorded({}, {}, None, b"", {}))
 
 
 def _is_of_now(step: dict[str, Any], status: Status) -> bool:
     """Whether a log point is one of this start: what one before foresaw says nothing."""
-    return float(step.get("time", 0.0)) >= float((status.supervisor or {}).get("started", 0.0))
+    began: float = (status.supervisor or {}).get("started", 0.0)
+    return bool(step.get("time", 0.0) >= began)
 
 
 def last_place(run: RunDirectory) -> dict[str, Any]:
     """Where a run is: its newest record that has `step` and `tokens`, of a log point or of an event."""
     newest = [
-        next((record for record in records_backwards(path) if "step" in record and "tokens" in record), {})
+        next((record for record in _newest(path) if "step" in record and "tokens" in record), {})
         for path in (run.metrics, run.events)
     ]
-    return max(newest, key=lambda record: float(record.get("time", 0.0)))
+    return max(newest, key=lambda record: record.get("time", 0.0))
+
+
+def _newest(path: Path) -> Iterator[dict[str, Any]]:
+    return islice(records_backwards(path), _LOOK_BACK)
 
 
 def _facts(run: RunDirectory) -> dict[str, Any]:
@@ -100,18 +116,16 @@ def _last(run: RunDirectory, before: Recorded | None) -> tuple[dict[str, Any], f
         if before is not None and line and line == before.newest:
             return point or before.point, before.val_loss if val is None else val, newest
         if not point and b'"train_loss"' in line:  # looking costs a tenth of parsing
-            record = record_of(line) or {}
-            point = record if isinstance(record.get("train_loss"), int | float) else {}
+            record = record_of(line, METRICS) or {}
+            point = record if is_number(record.get("train_loss")) else {}
         if val is None and b'"val"' in line:
-            val = _mean_loss((record_of(line) or {}).get("val"))
+            val = _mean_loss((record_of(line, METRICS) or {}).get("val"))
         if (point and val is not None) or number >= _LOOK_BACK:
             break
     return point, val, newest
 
 
-def _mean_loss(scores: Any) -> float | None:
-    if not isinstance(scores, dict):
-        return None
-    losses = [score.get("loss") for score in scores.values() if isinstance(score, dict)]
-    numbers = [float(loss) for loss in losses if isinstance(loss, int | float)]
+def _mean_loss(scores: dict[str, dict[str, Any]] | None) -> float | None:
+    losses = [score.get("loss") for score in (scores or {}).values()]
+    numbers = [float(loss) for loss in losses if loss is not None and is_number(loss)]
     return sum(numbers) / len(numbers) if numbers else None

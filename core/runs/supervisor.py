@@ -34,7 +34,7 @@ from core.runs.follow import RecordTail
 from core.runs.launch import Launch, read_launch, torchrun_arguments
 from core.runs.leases import Leases, busy_line, lease_folder
 from core.runs.processes import become_subreaper, descendants, die_with_parent, end_descendants, identity
-from core.runs.status import AFTER_CHECKPOINT
+from core.runs.status import AFTER_CHECKPOINT, KILLED_AT_ONCE
 from core.runs.summary import last_place
 from core.runs.torchrun import PARENT
 
@@ -139,7 +139,7 @@ class Supervisor:
         while process.poll() is None:
             self._wait()
             if not self.run.config.exists() and not self.run.launch.exists():
-                killed = "for its directory was removed"
+                killed = "killed, for its directory was removed"
                 break
             if (request := self._stop_asked()) is None:
                 continue
@@ -150,7 +150,7 @@ class Supervisor:
                 self._note("stopping")
             told = told or self._ask_ranks(process.pid)
             if request.get("now") or time.monotonic() >= deadline:
-                killed = "at once, as asked" if request.get("now") else "after its grace time"
+                killed = KILLED_AT_ONCE if request.get("now") else "killed after its grace time"
                 break
         end_descendants()
         events = tail.new()
@@ -162,7 +162,7 @@ class Supervisor:
         if "stopped" in said:
             return "stopped", "stopped on request; the run saves no checkpoints", False
         if killed is not None:
-            return "stopped", f"killed {killed}", False
+            return "stopped", killed, False
         if control.stop_request(self.run) is not None and "failed" not in said:
             return "stopped", "stopped on request, before there was anything to save", False
         reason, explained = failure_reason(self.run, events, process.returncode, before)

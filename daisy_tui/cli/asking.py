@@ -86,9 +86,9 @@ def _ask(run: RunDirectory, what: str, values: dict[str, str], as_json: bool) ->
         raise
     if as_json:
         print_json(answer)
-    elif not str(answer["answer"]).startswith("refused"):
+    elif not answer["answer"].startswith("refused"):
         echo(f"{run.path.name}: step {answer['step']:,}: {what} {answer['answer']}")
-    if str(answer["answer"]).startswith("refused"):
+    if answer["answer"].startswith("refused"):
         raise RefusedError(f"{run.path.name}: {what} {answer['answer']}")
 
 
@@ -99,13 +99,13 @@ def _answer(run: RunDirectory, events: RecordTail, request: control.Request) -> 
     while True:
         status = run_status(run)
         for event in events.new():
-            if event.get("event") == "request" and event.get("id") == request.id:
+            if event.get("event") == "request" and event.get("id") == request.id and event.keys() >= {"answer", "step"}:
                 answer = event
-                if not str(event["answer"]).startswith("begun"):
+                if not event["answer"].startswith("begun"):
                     return answer
-            elif answer and event.get("event") == "checkpoint" and event["step"] >= answer["step"]:
-                return answer | {"answer": f"done: {event['path']}"}
-            elif answer and event.get("event") == "warning":
+            elif answer and event.get("event") == "checkpoint" and event.get("step", 0) >= answer["step"]:
+                return answer | {"answer": f"done: {event.get('path', checkpoint_name(answer['step']))}"}
+            elif answer and event.get("event") == "warning" and "message" in event:
                 raise RunError(f"{run.path}: {event['message']}")
         if answer and (run.checkpoints / checkpoint_name(answer["step"])).exists():
             return answer | {"answer": f"done: {checkpoint_name(answer['step'])}"}

@@ -35,7 +35,7 @@ def compare_runs(runs: tuple[str, ...], as_json: bool) -> None:
         try:
             one.refresh()
         except OSError as error:
-            raise RunError(f"{one.run.path}: cannot be read: {error.strerror}") from error
+            raise RunError(f"{error.filename or one.run.path}: cannot be read: {error.strerror}") from error
     comparison = compare(compared)
     if as_json:
         print_json(_json(comparison))

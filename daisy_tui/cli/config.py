@@ -21,7 +21,7 @@ from core.config.train_config import TrainConfig
 from core.config.typed import differences, typed_values
 from core.data.survey import Survey, survey
 from core.text import count, plural, printable
-from daisy_tui.cli.text import JSON, echo, print_json, table
+from daisy_tui.cli.text import JSON, echo, print_json, table, write
 from daisy_tui.composing.configs import SHIPPED, config_entries, config_rows, shown_file, spec_entries
 from daisy_tui.composing.figures import Device, estimate_rows, precision_for
 
@@ -33,10 +33,10 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 def list_command(as_json: bool) -> None:
     """List the configs and model specs that a name can mean."""
     if as_json:
-        click.echo(json.dumps({"configs": config_entries(), "specs": spec_entries()}, indent=2))
+        write(json.dumps({"configs": config_entries(), "specs": spec_entries()}, indent=2))
         return
     echo("\n".join(table([("config", "spec", "streamed", "target tokens", "from"), *config_rows()])))
-    click.echo()
+    write()
     rows = [
         (e["name"], e["shape"], count(e["parameters"]), count(e["parameters_streamed"]), shown_file(e["file"]))
         if "error" not in e
@@ -95,7 +95,7 @@ def show(
             "estimates": figures.to_dict(),
             "warnings": [problem.message for problem in found.missing],
         }
-        click.echo(json.dumps(data, indent=2))
+        write(json.dumps(data, indent=2))
     else:
         show_values(composed)
         show_estimates(figures, found, composed, world_size, why)
@@ -139,9 +139,9 @@ def schema(layer: str, markdown: bool) -> None:
     The shipped files name theirs in a `# yaml-language-server: $schema=...` line.
     """
     if markdown:
-        click.echo(reference_page(), nl=False)
+        write(reference_page(), nl=False)
     else:
-        click.echo(json.dumps(json_schema(ModelSpec if layer == "spec" else TrainConfig), indent=2))
+        write(json.dumps(json_schema(ModelSpec if layer == "spec" else TrainConfig), indent=2))
 
 
 def _json_value(value: Value) -> dict[str, Any]:
@@ -152,9 +152,9 @@ def _json_value(value: Value) -> dict[str, Any]:
 def show_values(composed: Composed) -> None:
     files = [shown_file(display_path(path)) for path in (composed.spec_path, composed.config_path) if path is not None]
     echo(" <- ".join(files))
-    click.echo(click.style("Each line can be typed back as an override.", dim=True))
+    write(click.style("Each line can be typed back as an override.", dim=True))
     if any(file.startswith(SHIPPED) for file in files):
-        click.echo(click.style(f"{SHIPPED} is {shipped_root()}", dim=True))
+        write(click.style(f"{SHIPPED} is {shipped_root()}", dim=True))
     groups = {spec.name: spec.group for spec in field_specs(TrainConfig)}
     shown: dict[str, list[tuple[str, str]]] = {}
     for name, value in typed_values(composed).items():
@@ -162,14 +162,14 @@ def show_values(composed: Composed) -> None:
         source = shown_file(str(value.source))
         shown.setdefault(groups[name.split("[")[0].split(".")[0]], []).append((line, source))
     for group, lines in shown.items():
-        click.echo(f"\n{group}")
+        write(f"\n{group}")
         for line, source in lines:
             text = f"  {printable(line).ljust(46)}  "
-            click.echo(text + click.style(printable(source), dim=source == "default"))
+            write(text + click.style(printable(source), dim=source == "default"))
 
 
 def show_estimates(e: Estimate, found: Survey, composed: Composed, world_size: int, why: str) -> None:
-    click.echo(f"\nEstimates ({plural(world_size, 'device')}, {e.precision}: {why})")
+    write(f"\nEstimates ({plural(world_size, 'device')}, {e.precision}: {why})")
     echo("\n".join(table(estimate_rows(e, found, composed.config.target_tokens), indent="  ")))
 
 
@@ -177,9 +177,9 @@ def _show_diff(left: Composed, right: Composed, left_name: str, right_name: str,
     found = differences(left, right)
     if as_json:
         rows = {d.key: {"left": d.left and d.left.value, "right": d.right and d.right.value} for d in found}
-        click.echo(json.dumps({"left": left_name, "right": right_name, "diff": rows}, indent=2))
+        write(json.dumps({"left": left_name, "right": right_name, "diff": rows}, indent=2))
     elif not found:
-        click.echo("no difference")
+        write("no difference")
     else:
         cells = [(key, *(format_value(v.value) if v is not None else "-" for v in values)) for key, *values in found]
         echo("\n".join(table([("key", left_name, right_name), *cells])))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from daisy_tui.cli.text import echo, table
+from daisy_tui.cli.text import echo, table, write
 from daisy_tui.machine import MARKS, examine
 
 
@@ -17,7 +17,7 @@ def doctor(as_json: bool) -> int:
     """Look at devices, torch, compiler, memory, disk and leases. Exit code 1 where something would fail."""
     findings = list(examine())
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        write(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         rows = [(MARKS[f.verdict], f.what, f.found + (f": {f.mend}" if f.mend else "")) for f in findings]
         echo("\n".join(table(rows)))

@@ -14,12 +14,13 @@ from core.runs import control
 from core.runs.directory import RunDirectory
 from core.runs.launch import last_log_lines
 from core.runs.leases import Leases, lease_folder
-from core.runs.status import AFTER_CHECKPOINT, run_status
+from core.runs.status import AFTER_CHECKPOINT, reason_for, run_status
 from daisy_tui.cli.live import LiveRun
 from daisy_tui.cli.text import echo
 
 _LOOK_EVERY_S = 0.2
 _LOG_LINES = 8
+_LEFT, _KILLED = "leave", "kill"
 
 
 def watch(run: RunDirectory, start: Callable[[], subprocess.Popen[bytes]], target_tokens: int) -> None:
@@ -29,7 +30,7 @@ def watch(run: RunDirectory, start: Callable[[], subprocess.Popen[bytes]], targe
     Ctrl-C on a terminal asks whether to stop the run; without one, and for SIGTERM, it stops. Once more kills it.
     """
     live = LiveRun(run, target_tokens)
-    waiting = ""
+    waiting, killed = "", False
     with _signals() as asked:  # from before the start: a Ctrl-C at any moment is one to this run
         supervisor = start()
         try:
@@ -42,9 +43,11 @@ def watch(run: RunDirectory, start: Callable[[], subprocess.Popen[bytes]], targe
                 if (now := _waiting(run)) != waiting:
                     waiting = now
                     live.print(waiting or "its devices are free: starting")
-                if asked and not _stop(run, live, asked):
+                did = _stop(run, live, asked) if asked else ""
+                if did == _LEFT:
                     echo(f"left running: daisy runs show {run.path.name}")
                     return
+                killed = killed or did == _KILLED
         except BrokenPipeError:  # whoever read this has left, as `| head` does
             echo(f"nobody reads on; left running: daisy runs show {run.path.name}", err=True)
             raise
@@ -57,7 +60,8 @@ def watch(run: RunDirectory, start: Callable[[], subprocess.Popen[bytes]], targe
     if status.state == "finished":
         echo(f"finished: {run.path}; `daisy sample {name}` lets it speak")
     elif status.state == "stopped":
-        how = "stopped" if status.reason == AFTER_CHECKPOINT else f"stopped: {status.reason}"
+        why = reason_for(status, asked_to_kill=killed)
+        how = "stopped" if why == AFTER_CHECKPOINT else f"stopped: {why}"
         goes_on = "goes on from it" if any(complete_checkpoints(run.checkpoints)) else "begins it anew"
         raise StoppedError(f"{how}; `daisy train --resume {name}` {goes_on}")
     else:
@@ -68,8 +72,8 @@ def watch(run: RunDirectory, start: Callable[[], subprocess.Popen[bytes]], targe
         raise DaisyError(*(line if str(run.path) in line else f"{run.path}: {line}" for line in said))
 
 
-def _stop(run: RunDirectory, live: LiveRun, asked: list[int]) -> bool:
-    """Act on the signals that came; False where the person would rather leave the run alone."""
+def _stop(run: RunDirectory, live: LiveRun, asked: list[int]) -> str:
+    """Act on the signals that came; returns what the person wanted in the end."""
     number = asked[-1]
     asked.clear()  # several within one look are one: shells and wrappers repeat a signal
     before = control.stop_request(run)
@@ -77,12 +81,12 @@ def _stop(run: RunDirectory, live: LiveRun, asked: list[int]) -> bool:
         live.close()
         wish = _wish(queued=run_status(run).state == "queued")
         if wish != "stop":
-            return wish == "watch"
+            return wish
     control.stop(run, now=before is not None)
     live.close()
     if before is None and run_status(run).state != "queued":
         echo("stopping: a checkpoint at the next step, then the end (once more to kill)", err=True)
-    return True
+    return "stop" if before is None else _KILLED
 
 
 def _is_terminal() -> bool:
@@ -94,7 +98,7 @@ def _wish(*, queued: bool) -> str:
     stop = "Take the run out of the queue" if queued else "Stop the run with a checkpoint"
     leave = "leave it waiting" if queued else "leave it running"
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    wishes = {"": "stop", "s": "stop", "y": "stop", "l": "leave", "w": "watch", "n": "watch"}
+    wishes = {"": "stop", "s": "stop", "y": "stop", "l": _LEFT, "w": "watch", "n": "watch"}
     try:
         while True:
             answer = input(f"{stop} (Enter), {leave} (l), or go on watching (w)? ").strip().lower()[:1]
@@ -103,7 +107,7 @@ def _wish(*, queued: bool) -> str:
     except KeyboardInterrupt:
         return "stop"
     except EOFError:  # the terminal is gone: that is no answer
-        return "leave"
+        return _LEFT
     finally:
         signal.signal(signal.SIGINT, handler)
 

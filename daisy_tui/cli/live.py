@@ -13,6 +13,7 @@ from core.runs.directory import RunDirectory
 from core.runs.follow import RecordTail
 from core.runs.lines import event_line, score_line, step_line
 from core.text import printable
+from daisy_tui.cli.text import naming_stream
 
 
 class LiveRun:
@@ -36,25 +37,23 @@ class LiveRun:
         """Print a line above the one that changes."""
         self.close()
         if sys.stdout is not None:  # it may have been closed
-            sys.stdout.write(printable(line) + "\n")
-            sys.stdout.flush()
+            _write(printable(line) + "\n")
 
     def close(self) -> None:
         """End the line that changes."""
         if self._line_open:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            _write("\n")
             self._line_open = False
 
     def _metric(self, record: dict[str, Any]) -> None:
         if "train_loss" in record:
             self._progress(step_line(record, record.get("target_tokens", self._target)))
-        for name, score in (record.get("val") or {}).items():
-            self.print(score_line(record["step"], name, score))
+        for name, score in record.get("val", {}).items():
+            self.print(score_line(record.get("step", 0), name, score))
 
     def _event(self, record: dict[str, Any]) -> None:
-        if record.get("event") == "failed" and record["message"] not in self.failures:
-            self.failures.append(record["message"])
+        if record.get("event") == "failed" and (message := record.get("message", "")) not in self.failures:
+            self.failures.append(message)
         if line := event_line(record):
             self.print(line)
 
@@ -64,6 +63,11 @@ class LiveRun:
             return
         width = shutil.get_terminal_size().columns
         # Carriage return and "erase the line" (ECMA-48); what does not fit is cut, or it would scroll.
-        sys.stdout.write("\r\x1b[2K" + printable(line)[: width - 1])
-        sys.stdout.flush()
+        _write("\r\x1b[2K" + printable(line)[: width - 1])
         self._line_open = True
+
+
+def _write(text: str) -> None:
+    with naming_stream("standard output"):
+        sys.stdout.write(text)
+        sys.stdout.flush()

@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()  # the reader (`| head`) has left
         return 0
     except OSError as error:
-        # What no room has worded: a full device behind standard output, a folder that vanished.
+        # What no room has worded: a full device, a folder that vanished.
         where = f"{error.filename}: " if error.filename else ""
         _say(f"error: {where}{error.strerror or error}")
         _drop_output()

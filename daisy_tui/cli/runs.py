@@ -20,8 +20,9 @@ from core.config.scalars import parse_number
 from core.runs import control
 from core.runs.directory import RunDirectory, RunError, all_runs, find_run, read_records
 from core.runs.lock import is_held
-from core.runs.status import run_status
-from core.runs.summary import last_place, summaries, summary
+from core.runs.opening import open_regular
+from core.runs.status import reason_for, run_status
+from core.runs.summary import UNREADABLE, last_place, summaries, summary
 from core.text import count, duration, plural, size
 from daisy_tui.checkpoints.pruning import pruning
 from daisy_tui.cli.asking import LOOK_EVERY_S, TELL_AFTER_S, check_alive, evaluate, save, set_values
@@ -30,13 +31,13 @@ from daisy_tui.cli.compare import compare_runs
 from daisy_tui.cli.queue import cancel_waiting, queue
 from daisy_tui.cli.showing import show, shown
 from daisy_tui.cli.text import JSON, SECONDS, echo, print_json, short, table
+from daisy_tui.glyphs import state_glyph
 from daisy_tui.naming import RUNS
 from daisy_tui.runs.exporting import write_archive, write_csv
 from daisy_tui.runs.query import QueryError, missing_key, parse_query
 from daisy_tui.runs.run_files import RunFiles
 
 _NOT_WAITING = {("queued", False): ", not waiting"}
-_DOTS = {"finished": "✓", "running": "●", "starting": "●", "stopping": "●", "queued": "○", "failed": "✗", "lost": "✗"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,7 +82,7 @@ def list_runs(query: tuple[str, ...], as_json: bool) -> None:
     rows = [("", "run", "state", "step", "tokens", "loss", "val", "ETA", "devices")]
     rows += [
         (
-            _DOTS.get(run["state"], "·"),
+            state_glyph(run["state"]).sign,
             short(run["id"]),
             run["state"] + (", stalled" if run["stalls"] else "") + _NOT_WAITING.get((run["state"], run["alive"]), ""),
             shown(run["step"], "{:,}".format),
@@ -94,6 +95,9 @@ def list_runs(query: tuple[str, ...], as_json: bool) -> None:
         for run in found
     ]
     echo("\n".join(table(rows, right={3, 4, 5, 6, 7})))
+    for run in found:
+        if run["state"] == UNREADABLE:
+            echo(f"{run['id']}: {run['reason']}", err=True)
 
 
 @runs.command()
@@ -153,7 +157,8 @@ def stop(run: str, now: bool, grace: float | None, no_wait: bool, as_json: bool)
     if as_json:
         print_json(summary(directory, status))
     else:
-        echo(f"{directory.path.name}: {'asked to stop' if status.alive else f'{status.state}: {status.reason}'}")
+        how = f"{status.state}: {reason_for(status, asked_to_kill=now)}"
+        echo(f"{directory.path.name}: {'asked to stop' if status.alive else how}")
         if not status.alive and (lost := _steps_lost(directory)):
             echo(f"{directory.path.name}: {lost}")
 
@@ -293,7 +298,7 @@ def _steps_lost(run: RunDirectory) -> str | None:
 
 def _new_text(path: Path, offset: int, *, whole_lines: bool) -> tuple[str, int]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(offset)
             data = file.read()
     except FileNotFoundError:

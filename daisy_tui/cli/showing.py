@@ -12,14 +12,14 @@ from typing import Any
 import click
 
 from core.checkpoint.format import complete_checkpoints
-from core.runs.changes import overrides_of, read_changes
+from core.runs.changes import changes_in_words
 from core.runs.directory import RunDirectory, RunError, find_run, read_records
 from core.runs.heartbeat import heartbeats
 from core.runs.lines import event_line
 from core.runs.peaks import FIGURES, read_peaks
 from core.runs.status import run_status
 from core.runs.summary import summary
-from core.text import count, duration, size
+from core.text import count, duration, percent, size
 from daisy_tui.checkpoints.pruning import folder_bytes
 from daisy_tui.cli.text import JSON, echo, print_json, table
 from daisy_tui.naming import RUNS
@@ -62,14 +62,14 @@ def show(run: str, stacks: bool, as_json: bool) -> None:
         ("state", state),
         ("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["started"]))),
         ("step", shown(facts["step"], "{:,}".format)),
-        ("tokens", _of_target(facts)),
+        ("tokens", of_target(facts)),
         ("loss", shown(facts["train_loss"], "{:.4f}".format)),
         ("validation loss", shown(facts["val_loss"], "{:.4f}".format)),
         ("speed", shown(facts["tokens_per_s"], "{:,.0f} tokens/s".format)),
         ("ETA", shown(facts["eta_s"], duration)),
-        ("config", str(facts["config"])),
+        ("config", shown(facts["config"], str)),
         ("began from", shown(facts["parent"], str)),
-        ("set in flight", ", ".join(overrides_of(read_changes(directory))) or "-"),
+        ("set in flight", ", ".join(changes_in_words(directory)) or "-"),
         ("devices", ", ".join(facts["devices"] or ["-"])),
         ("peaks", _peaks(more["peaks"])),
         ("restarts", str((status.supervisor or {}).get("restarts", 0))),
@@ -90,11 +90,11 @@ def _write_stacks(run: RunDirectory, as_json: bool) -> None:
     beats = heartbeats(run)
     if not beats:
         raise RunError(f"{run.path}: no rank of it lives on this machine")
-    logs = {int(beat["rank"]): run.logs / f"rank{beat['rank']}.log" for beat in beats}
+    logs = {beat["rank"]: run.logs / f"rank{beat['rank']}.log" for beat in beats}
     before = {rank: path.stat().st_size if path.exists() else 0 for rank, path in logs.items()}
     for beat in beats:
         with suppress(ProcessLookupError):
-            os.kill(int(beat["pid"]), signal.SIGUSR1)
+            os.kill(beat["pid"], signal.SIGUSR1)
     deadline, wrote = time.monotonic() + _STACKS_WITHIN_S, set[int]()
     while len(wrote) < len(logs) and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
@@ -118,15 +118,16 @@ def _next(run: RunDirectory, facts: dict[str, Any]) -> str:
     return f"daisy train --resume {name}{' --queue' if facts['state'] == 'queued' else ''}"
 
 
-def _of_target(facts: dict[str, Any]) -> str:
+def of_target(facts: dict[str, Any]) -> str:
+    """How far a run is, in tokens and as a share."""
     done, target = facts["tokens"], facts["target_tokens"]
     if done is None or not target:
         return shown(done, count)
-    return f"{count(done)} of {count(target)} ({min(1.0, done / target):.0%})"
+    return f"{count(done)} of {count(target)} ({percent(min(1.0, done / target))})"
 
 
 def _clock(record: dict[str, Any]) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(float(record.get("time", 0.0))))
+    return time.strftime("%H:%M:%S", time.localtime(record["time"])) if "time" in record else "--:--:--"
 
 
 def _peaks(peaks: dict[str, dict[str, Any]]) -> str:

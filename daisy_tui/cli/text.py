@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -33,7 +34,24 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 def echo(text: str, *, err: bool = False) -> None:
     """Print text that may hold anybody's names and paths: control characters do not act."""
-    click.echo(printable(text), err=err)
+    write(printable(text), err=err)
+
+
+def write(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print text as it is."""
+    with naming_stream("standard error" if err else "standard output"):
+        click.echo(text, err=err, nl=nl)
+
+
+@contextmanager
+def naming_stream(name: str) -> Iterator[None]:
+    """Have a failure to write, as to a full device, say what could not be written to; not that a reader has left."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from error
 
 
 def short(text: str) -> str:
@@ -42,8 +60,20 @@ def short(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2))
+    """Print a value as JSON, which knows no number that is not finite: null stands for it."""
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_infinities(value), indent=2, allow_nan=False)
+    write(text)
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_infinities(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "", right: Container[int] = ()) -> list[str]:

@@ -1,22 +1,20 @@
 """A preflight: three real steps of a config, to measure what the estimate can only compute.
 
 The steps are those of a run like any other, with its supervisor, torchrun, ranks and device lease, in a temporary
-folder that is removed afterwards. Its config differs in what does not make a step: it ends after three, evaluates and
-saves nothing, and has the full windows from the beginning, so that memory and speed are those of the run's dearest
-steps. The run ends with the process that began it, even if that is killed. Rejected: steps in a program of their own,
-which would measure itself.
+folder that is removed afterwards, or by the next preflight where this one was killed. Its config differs in what does
+not make a step: it ends after three, evaluates and saves nothing, and has the full windows from the beginning, so that
+memory and speed are those of the run's dearest steps. The run ends with the process that began it, even if that is
+killed. Rejected: steps in a program of their own, which would measure itself.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -32,6 +30,7 @@ from core.runs.directory import RunDirectory, RunError, read_object, read_record
 from core.runs.follow import RecordTail
 from core.runs.launch import Launch, start
 from core.runs.leases import Wanted
+from core.runs.scratch import scratch_folder
 from core.runs.status import run_status
 from core.text import plural
 
@@ -106,8 +105,8 @@ def preflight(
     """
     config = composed.config
     how = Launch(nproc, *wanted, queue=queue, grace_s=_GRACE_S)
-    with tempfile.TemporaryDirectory(prefix="daisy-preflight-") as folder:
-        run = create_run(Path(folder), composed.config_path.stem, short_config(config, nproc), {}, datetime.now())
+    with scratch_folder("daisy-preflight-") as folder:
+        run = create_run(folder, composed.config_path.stem, short_config(config, nproc), {}, datetime.now())
         supervisor = launch(run, how)
         try:
             _watch(run, supervisor, report, stop)

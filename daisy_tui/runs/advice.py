@@ -67,8 +67,8 @@ def advice(
     one, what it goes on from; `checkpoint_bytes` what it takes, `disk_free` what the run's disk has left.
     """
     goes_on = f"goes on from {last_checkpoint}" if last_checkpoint else "begins anew, for it has no checkpoint"
-    began = float((status.supervisor or {}).get("started", 0.0))
-    recent = [event for event in events if _number(event.get("time")) >= began]
+    began = (status.supervisor or {}).get("started", 0.0)
+    recent = [event for event in events if event.get("time", 0.0) >= began]
     found = [*_stalled(status.stalls, goes_on), *_ended(status, recent, goes_on)]
     if status.alive:
         found += _disk(disk_free, checkpoint_bytes)
@@ -159,10 +159,10 @@ def _not_finite(event: Mapping[str, Any]) -> str:
     """What the trainer noted about a step that gave no numbers."""
     parameters, text = event.get("parameters"), event.get("text")
     said = [f"the cursor was {event['cursor']}"] if "cursor" in event else []
-    if isinstance(parameters, list) and parameters:
+    if parameters:
         more = f" and {len(parameters) - 1:,} more" if len(parameters) > 1 else ""
         said.append(f"not finite were the gradients of {parameters[0]}{more}")
-    if isinstance(text, str) and text:
+    if text:
         said.append(f"the text was {text[:40]!r} …")
     return "; ".join(said)[:1].upper() + "; ".join(said)[1:]
 
@@ -214,12 +214,8 @@ def _spiked(spikes: Sequence[Spike]) -> list[Advice]:
 
 
 def _waits(point: Mapping[str, Any]) -> list[Advice]:
-    share = _number(point.get("data_wait"))
+    share = point.get("data_wait", 0.0)
     if not share > _WAITS_TOO_LONG:
         return []
     what = f"It waits for its data in {share:.0%} of the time"
     return [Advice(WARNING, what, "The shards' disk is too slow, or too many processes share this machine's cores")]
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

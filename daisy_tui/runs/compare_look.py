@@ -86,7 +86,8 @@ class CompareReader:
                 if run.refresh():
                     self._drawn.pop(path, None)
             except OSError as error:
-                problems.append(f"{path.name}: {error.strerror}")
+                name = f"{path.name}/{Path(error.filename).name}" if error.filename else path.name
+                problems.append(f"{name}: {error.strerror}")
             else:
                 runs.append(path)
         found = [self._runs[path] for path in runs]

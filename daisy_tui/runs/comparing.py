@@ -19,6 +19,7 @@ from core.runs.directory import RunDirectory, RunError
 from core.runs.follow import RecordTail
 from core.runs.status import run_status
 from core.runs.summary import Recorded, recorded, summary
+from core.runs.trusted import is_whole
 from daisy_tui.runs.run_files import RunFiles
 
 # How entries of these lists are named; a part "params" is no part of a name, as in optimizers.Muon.embed_params.lr.
@@ -96,7 +97,7 @@ class ComparedRun:
         changed = self.curves.refresh()
         for event in self._events.new():
             changed = True
-            if isinstance(time := event.get("time"), int | float):
+            if (time := event.get("time")) is not None:
                 if event.get("event") in _BEGINNINGS:
                     self._attempts.append([time, time])
                 elif self._attempts and event.get("event") != "restarted":
@@ -110,12 +111,13 @@ class ComparedRun:
         attempts = self._lasted()
         train, speed = self.curves.curve("train_loss"), self.curves.curve("tokens_per_s").y
         finite_speed = speed[np.isfinite(speed)]
+        target = self._files.config().get("target_tokens")
         val = self._evaluations("step")
         best = min((one for one in val if math.isfinite(one[1])), key=lambda one: one[1], default=None)
         tokens = dict(zip((x for x, _ in val), (x for x, _ in self._evaluations("tokens")), strict=True))
         return Figures(
             **{key: facts[key] for key in ("id", "name", "state", "step", "tokens")},
-            target_tokens=facts["target_tokens"] or self._files.config().get("target_tokens"),
+            target_tokens=facts["target_tokens"] or (target if is_whole(target) else None),
             seconds=sum(seconds for _, seconds in attempts) if attempts else None,
             tokens_per_s=float(np.median(finite_speed)) if len(finite_speed) else None,
             train_loss=float(train.y[-1]) if len(train.y) else None,
@@ -130,7 +132,7 @@ class ComparedRun:
         problems = []
         config = dict(leaves(self._files.config()))
         if not config:
-            problems.append(f"{self.run.config}: cannot be read, so it is not compared")
+            problems.append(f"{self._files.problem or f'{self.run.config}: is empty'}, so it is not compared")
         try:
             if changes := overrides_of(read_changes(self.run)):
                 config["set in flight"] = ", ".join(changes)

@@ -69,7 +69,7 @@ FIGURE_ROWS = (
     FigureRow("step", lambda one: _shown(one.step, "{:,}".format)),
     FigureRow("tokens", lambda one: _shown(one.tokens, count)),
     FigureRow("trained for", lambda one: _shown(one.seconds, duration)),
-    FigureRow("tokens/s", lambda one: _shown(one.tokens_per_s, "{:,.0f}".format), _slowness),
+    FigureRow("tokens/s, median", lambda one: _shown(one.tokens_per_s, "{:,.0f}".format), _slowness),
     FigureRow("final train loss", lambda one: _loss(one.train_loss), lambda one: one.train_loss),
     FigureRow("final val loss", lambda one: _loss(one.val_loss), lambda one: one.val_loss),
     FigureRow("best val loss", lambda one: _loss(one.best_val), lambda one: one.best_val),

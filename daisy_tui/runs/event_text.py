@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from core.runs.lines import event_line
-from core.text import count, plural, printable
+from core.text import count, plural, printable, size
 from daisy_tui.runs.run_files import number
 
 # How bad or good an event is that says more than that something was done.
@@ -33,13 +33,13 @@ class EventRow(NamedTuple):
 
 def event_row(event: Mapping[str, Any], now: float) -> EventRow:
     """An event of events.jsonl as people read it, whatever it holds."""
-    moment, step, kind = number(event.get("time")), number(event.get("step")), str(event.get("event", "?"))
+    moment, step, kind = event.get("time"), event.get("step"), event.get("event", "?")
     level = _LEVELS.get(kind, "")
-    if kind == "request" and str(event.get("answer", "")).startswith("refused"):
+    if kind == "request" and event.get("answer", "").startswith("refused"):
         level = "warning"
     return EventRow(
         clock(moment, now) if moment is not None else "",
-        f"{step:,.0f}" if step is not None else "",
+        f"{step:,}" if step is not None else "",
         printable(kind.replace("_", " ")),
         printable(" ".join(_event_text(event, kind).split())),
         level,
@@ -47,6 +47,9 @@ def event_row(event: Mapping[str, Any], now: float) -> EventRow:
 
 
 def _event_text(event: Mapping[str, Any], kind: str) -> str:
+    if kind == "memory" and all(isinstance(event.get(key), int) for key in ("peak", "before", "estimated")):
+        used, estimated = size(event["peak"] - event["before"]), size(event["estimated"])
+        return f"{used} of device memory at the first step's peak; {estimated} estimated for tensors"
     line = event_line(dict(event))
     if line is not None:
         for beginning in (f"step {event.get('step')}  ", f"{kind} ", f"{kind}: "):
@@ -58,12 +61,12 @@ def _event_text(event: Mapping[str, Any], kind: str) -> str:
         return ", ".join(f"{name} {_score(loss)}" for name, loss in scores.items())
     if "message" in event:
         return str(event["message"])
-    if kind == "started" and (devices := number(event.get("devices"))) is not None:
-        return f"on {plural(int(devices), 'device')}"
+    if kind == "started" and "devices" in event:
+        return f"on {plural(event['devices'], 'device')}"
     if kind == "not_finite":
         return "weights" if event.get("weights") else f"loss {event.get('loss')}, gradient {event.get('grad_norm')}"
-    if kind in ("stopped", "finished") and (tokens := number(event.get("tokens"))) is not None:
-        return f"after {count(tokens)} tokens"
+    if kind in ("stopped", "finished") and "tokens" in event:
+        return f"after {count(event['tokens'])} tokens"
     said = {key: value for key, value in event.items() if key not in ("time", "step", "tokens", "event")}
     return ", ".join(f"{key} {value}" for key, value in said.items())
 

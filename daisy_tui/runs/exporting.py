@@ -17,14 +17,16 @@ def write_csv(run: RunDirectory, out: Path) -> None:
     Steps that were repeated after a run went on from an earlier checkpoint are there once, as they were made last.
     """
     rows: list[dict[str, Any]] = []
+    last = 0
     for record in read_records(run.metrics):
-        step = record.get("step", 0)
-        if rows and rows[-1].get("step", 0) > step:
-            while rows and rows[-1].get("step", 0) >= step:
+        step = record.get("step", last)
+        if step < last:
+            while rows and rows[-1].get("step", step) >= step:
                 rows.pop()
+        last = step
         rows.append(dict(_flat(record)))
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with out.open("w", newline="", encoding="utf-8") as file:
+    with out.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -19,6 +19,7 @@ from core.config.sources import Source, display_path
 from core.config.typed import typed_values
 from core.runs.changes import overrides_of, read_changes
 from core.runs.directory import RunDirectory, RunError
+from core.runs.opening import open_regular
 
 SET, OTHER = "set", "other"
 # What options of `daisy train` say, which are no overrides.
@@ -58,6 +59,8 @@ def provenance(run: RunDirectory, folder: Path) -> Provenance:
             was = "" if before is None else f"; it was {format_value(before.value)}"
             words = "set in flight" if since is None else f"set after step {since:,}"
             settings.append(Setting(key, format_value(value.value), SET, words + was))
+        elif key == "model_spec" and value.value is None:  # for config.yaml stands for itself
+            settings += _spec(origin, facts)
         else:
             layer, source = _source(key, value, origin, facts)
             settings.append(Setting(key, format_value(value.value), layer, source))
@@ -72,7 +75,8 @@ def _origin(run: RunDirectory, folder: Path) -> tuple[Composed | None, str]:
     if not (folder / named).is_file():
         return None, f"{named} is not there any more, so that sources are unknown"
     try:
-        typed = run.overrides.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        with open_regular(run.overrides) as file:
+            typed = file.read().decode(errors="surrogateescape").splitlines()
     except OSError:
         typed = []
     try:
@@ -81,14 +85,22 @@ def _origin(run: RunDirectory, folder: Path) -> tuple[Composed | None, str]:
         return None, f"sources are unknown: {str(error).splitlines()[0]}"
 
 
+def _spec(origin: Composed | None, facts: dict[str, Any]) -> list[Setting]:
+    """The spec that the run was started with; nothing where there was none, or nobody knows it."""
+    chosen = facts.get("spec")
+    if not isinstance(chosen, str):
+        return []
+    said = typed_values(origin).get("model_spec") if origin is not None else None
+    if said is None or said.value != chosen:
+        return [Setting("model_spec", chosen, OTHER, "run.json")]
+    return [Setting("model_spec", chosen, said.source.layer, str(said.source))]
+
+
 def _source(key: str, value: Value, origin: Composed | None, facts: dict[str, Any]) -> tuple[str, str]:
     """The layer of a value, and its source in words."""
     if origin is None:
         own = value.source
         return (own.layer, str(own)) if own.layer == "default" else (OTHER, f"config.yaml:{own.line}")
-    if key == "model_spec" and value.value is None:
-        spec = "" if origin.spec_path is None else f"; it was {facts.get('spec')}, {display_path(origin.spec_path)}"
-        return "spec", f"the run's config stands for itself{spec}"
     there = typed_values(origin).get(key)
     if there is not None and there.value == value.value:
         return there.source.layer, str(there.source)

@@ -209,7 +209,7 @@ def _compares(value: Any, sign: str, wanted: Wanted) -> bool:
     if isinstance(value, bool):
         return wanted.text.lower() in (("true", "yes", "on") if value else ("false", "no", "off"))
     if isinstance(value, int | float):
-        return wanted.number is not None and _ordered(float(value), sign, wanted.number)
+        return wanted.number is not None and _ordered(value, sign, wanted.number)
     text, looked_for = str(value).casefold(), wanted.text.casefold()
     return looked_for in text if sign == ":" else sign == "=" and looked_for == text
 

@@ -65,8 +65,9 @@ def chart_lines(curves: Curves, kind: ChartKind, x: str, smoothing: float) -> li
         curve = held(raw) if kind.scale == 1.0 else Curve(raw.x.copy(), raw.y * kind.scale)
         if smoothing and kind.smooths and not name.startswith("val."):
             lines.append(Line(_label(name), curve, style, faint=True))
-            curve = smoothed(curve, smoothing)
-        lines.append(Line(_label(name), curve, style))
+            lines.append(Line(_label(name), smoothed(curve, smoothing), style, smoothing=smoothing))
+        else:
+            lines.append(Line(_label(name), curve, style))
     return lines
 
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from core.checkpoint.format import complete_checkpoints
 from core.config.scalars import format_value
-from core.runs.changes import overrides_of, read_changes
-from core.runs.directory import RunDirectory, RunError
+from core.runs.changes import changes_in_words
+from core.runs.directory import RunDirectory
 from core.runs.follow import records_backwards
 from core.runs.lines import event_line
 from core.runs.status import run_status
@@ -118,7 +118,7 @@ def _settings(run: RunDirectory, row: RunRow, config: Mapping[str, Any]) -> tupl
         ("lr_scale", of("lr_scale") if of("lr_scale") != "1.0" else ""),
         ("data", of("train_shards")),
         ("from", row.parent or ""),
-        ("set since", ", ".join(_changes(run))),
+        ("set since", ", ".join(changes_in_words(run))),
     ]
     return tuple((name, words) for name, words in lines if words)
 
@@ -127,13 +127,6 @@ def _params(config: Mapping[str, Any], key: str) -> list[Any]:
     optimizers = config.get("optimizers")
     every = [o.get("params") for o in optimizers if isinstance(o, dict)] if isinstance(optimizers, list) else []
     return [p.get(key) for params in every if isinstance(params, list) for p in params if isinstance(p, dict)]
-
-
-def _changes(run: RunDirectory) -> list[str]:
-    try:
-        return overrides_of(read_changes(run))
-    except RunError as error:
-        return [str(error)]
 
 
 def _with(first: str, name: str, second: str) -> str:
@@ -145,6 +138,4 @@ def _short(value: Any) -> str:
 
 
 def _clock(record: Mapping[str, Any]) -> str:
-    moment = record.get("time")
-    known = isinstance(moment, int | float) and 0 <= moment < 1 << 40
-    return time.strftime("%H:%M:%S", time.localtime(moment)) if known else "?"
+    return time.strftime("%H:%M:%S", time.localtime(record["time"])) if "time" in record else "?"

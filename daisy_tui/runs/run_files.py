@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.config.errors import ConfigError
 from core.runs.directory import RunDirectory
 from core.runs.follow import record_of
+from core.runs.opening import open_regular
+from core.runs.trusted import EVENTS, is_number
 from daisy_tui.runs.query import CONFIG, config_values
 
 Stamp = tuple[int, int, int] | None
@@ -30,8 +33,8 @@ def stamp(path: Path) -> Stamp:
 
 
 def number(value: Any) -> float | None:
-    """A value that somebody wrote, if it is a finite number."""
-    return float(value) if _is_number(value) else None
+    """A value that somebody wrote, if it is a number that a figure can be."""
+    return float(value) if is_number(value) else None
 
 
 def progress(tokens: Any, target_tokens: Any) -> float | None:
@@ -45,15 +48,20 @@ class RunFiles:
 
     def __init__(self, run: RunDirectory) -> None:
         self._path = run.config
-        self._config: tuple[Stamp, dict[str, Any]] = None, {}
+        self._config: tuple[Stamp, dict[str, Any], str | None] = None, {}, None
         self._evaluations = _Evaluations(run.events)
 
     def config(self) -> Mapping[str, Any]:
         """What config.yaml holds; empty where it cannot be read."""
         now = stamp(self._path)
         if now != self._config[0]:
-            self._config = now, _read_config(self._path, now)
+            self._config = now, *_read_config(self._path, now)
         return self._config[1]
+
+    @property
+    def problem(self) -> str | None:
+        """What kept config.yaml from being read when it was last asked for."""
+        return self._config[2]
 
     def best_val(self, last: Any) -> float | None:
         """The lowest mean loss of all evaluations, the `last` one among them."""
@@ -84,7 +92,7 @@ class _Evaluations:
     def best(self) -> float | None:
         """The lowest so far; None before the first."""
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 status = os.fstat(file.fileno())
                 if status.st_ino != self._file or status.st_size < self._offset:
                     self._file, self._offset, self._best = status.st_ino, 0, math.inf
@@ -101,23 +109,23 @@ class _Evaluations:
 
 
 def _mean_loss(line: bytes) -> float | None:
-    record = record_of(line) or {}
-    scores = record.get("val") if record.get("event") == "eval" else None
-    losses = [loss for loss in scores.values() if _is_number(loss)] if isinstance(scores, dict) else []
+    record = record_of(line, EVENTS) or {}
+    scores = record.get("val", {}) if record.get("event") == "eval" else {}
+    losses = [loss for loss in scores.values() if is_number(loss)]
     return sum(losses) / len(losses) if losses else None
 
 
-def _read_config(path: Path, known: Stamp) -> dict[str, Any]:
+def _read_config(path: Path, known: Stamp) -> tuple[dict[str, Any], str | None]:
+    """What a config holds; and what is wrong with it, where it holds nothing."""
     if known is None or known[1] > _BIGGEST_CONFIG:
-        return {}
-    import yaml  # a tenth of a second for two hundred configs, with the parser in C where there is one
+        return {}, f"{path}: cannot be read" if known is None else f"{path}: is too big for a config"
+    from core.config.plain_yaml import load_plain  # a tenth of a second for two hundred configs
 
     try:
-        loaded = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        with open_regular(path) as file:
+            loaded = load_plain(file.read(), str(path))
+    except OSError as error:
+        return {}, f"{path}: cannot be read: {error.strerror or error}"
+    except ConfigError as error:
+        return {}, str(error)
+    return (loaded, None) if isinstance(loaded, dict) else ({}, f"{path}: holds no `key: value` lines")

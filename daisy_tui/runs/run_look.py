@@ -163,7 +163,7 @@ class RunReader:
         """What happened to the run, spikes and losses that were no number among it; placed on `x`."""
         marks = self._curves.marks()
         for event in self._events:
-            if event.get("event") == "not_finite" and isinstance(event.get("step"), int):
+            if event.get("event") == "not_finite" and "step" in event:
                 tokens, time = event.get("tokens"), event.get("time")
                 marks.append(Mark(event["step"], tokens, time, "warning", "the loss was no number"))
         if self._spikes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from core.text import count, duration, printable, size
+from core.text import count, duration, printable, size, whole_percents
 from daisy_tui.checkpoints.catalog import Listed
 from daisy_tui.runs.event_text import clock
 from daisy_tui.runs.run_files import number
@@ -14,7 +14,7 @@ from daisy_tui.runs.run_look import RunLook
 
 
 class Progress(NamedTuple):
-    """How far a run is: the share of its target, from 0 to 1, and the tokens in words."""
+    """How far a run is: the share of its target in whole percents, from 0 to 1, and the tokens in words."""
 
     share: float
     words: str
@@ -24,7 +24,8 @@ def progress(look: RunLook) -> Progress | None:
     """How far the run is; None where it has not begun, or nobody knows how far it is to go."""
     tokens, target = look.facts["tokens"], look.facts["target_tokens"]
     share = share_done(tokens, target)
-    return None if share is None else Progress(share, f"{count(tokens)} of {count(target)} tokens")
+    words = f"{count(tokens)} of {count(target)} tokens" if share is not None else ""
+    return None if share is None else Progress(whole_percents(share) / 100, words)
 
 
 def figures(look: RunLook) -> list[tuple[str, str]]:
@@ -35,13 +36,13 @@ def figures(look: RunLook) -> list[tuple[str, str]]:
         ("train", _shown(facts["train_loss"], "{:.4f}")),
         ("val", _shown(facts["val_loss"], "{:.4f}")),
         ("ETA", duration(eta) if (eta := number(facts["eta_s"])) is not None else None),
-        ("tokens/s", _shown(point.get("tokens_per_s"), "{:,.0f}")),
+        ("tokens/s" if look.status.alive else "last tokens/s", _shown(point.get("tokens_per_s"), "{:,.0f}")),
         ("MFU", _shown(point.get("mfu"), "{:.0%}")),
-        ("memory", size(memory) if (memory := number(point.get("memory"))) is not None else None),
+        (_process_memory(facts["devices"]), size(held) if (held := number(point.get("memory"))) is not None else None),
         ("on", ", ".join(map(str, facts["devices"] or ())) or None),
         ("grad", _shown(point.get("grad_norm"), "{:.3g}")),
         ("GPU peak", _peak(peaks, "gpu_memory")),
-        ("host peak", _peak(peaks, "host_memory")),
+        ("host RAM peak", _peak(peaks, "host_memory")),
         ("restarts", str(restarts) if (restarts := (look.status.supervisor or {}).get("restarts")) else None),
         ("started", clock(facts["started"], look.time) if facts["started"] else None),
     ]
@@ -61,6 +62,13 @@ def checkpoint_cells(one: Listed, now: float) -> tuple[str, str, str, str, str, 
 
 
 CHECKPOINT_HEADINGS = ("checkpoint", "tokens", "val loss", "size", "written", "")
+
+
+def _process_memory(devices: Sequence[Any] | None) -> str:
+    """What a log point's memory is: of the process that has most, all of it on a CPU, and its tensors on a GPU."""
+    if not devices:
+        return "memory"
+    return "process RAM" if all(str(device).startswith("cpu") for device in devices) else "GPU tensors"
 
 
 def _peak(peaks: Mapping[str, Mapping[str, Any]], name: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from core.text import count, duration, printable
+from core.text import count, duration, percent, printable
 from daisy_tui.glyphs import state_glyph
 from daisy_tui.runs.overview import label
 from daisy_tui.runs.runs_order import STALLED, shown_state
@@ -96,9 +96,11 @@ def titles(columns: Sequence[Column], by: str, is_descending: bool) -> list[str]
     return found
 
 
-def cells(row: RunRow, is_marked: bool, columns: Sequence[Column], labels: Mapping[str, str]) -> list[Cell]:
-    """A run in these columns. `labels` are what people call devices, by key."""
-    found = (_cell(row, is_marked, column, labels) for column in columns)
+def cells(
+    row: RunRow, is_marked: bool, columns: Sequence[Column], labels: Mapping[str, str], place: int | None = None
+) -> list[Cell]:
+    """A run in these columns. `labels` are what people call devices, by key; `place` is the run's in the queue."""
+    found = (_cell(row, is_marked, column, labels, place) for column in columns)
     return [cell._replace(text=_fit(cell.text, column)) for cell, column in zip(found, columns, strict=True)]
 
 
@@ -107,13 +109,13 @@ def loss(value: float) -> str:
     return f"{value:.4f}" if 0 <= value < 10 else f"{value:.3f}" if 0 <= value < 100 else f"{value:.2g}"
 
 
-def state_words(row: RunRow) -> Cell:
-    """The state of a run: a sign, a word and a colour."""
+def state_words(row: RunRow, place: int | None = None) -> Cell:
+    """The state of a run: a sign, a word, its place where it waits, and a colour."""
     if row.state == "queued" and not row.alive:
         return Cell("! not queued", "$text-warning")
     state = shown_state(row)
     sign, colour = state_sign(state)
-    return Cell(f"{sign} {printable(state)}", colour)
+    return Cell(f"{sign} {printable(state)}{f' {place}' if place and state == 'queued' else ''}", colour)
 
 
 def state_sign(state: str) -> tuple[str, str]:
@@ -123,10 +125,10 @@ def state_sign(state: str) -> tuple[str, str]:
     return state_glyph(state)
 
 
-def _cell(row: RunRow, is_marked: bool, column: Column, labels: Mapping[str, str]) -> Cell:
+def _cell(row: RunRow, is_marked: bool, column: Column, labels: Mapping[str, str], place: int | None) -> Cell:
     match column.key:
         case "state":
-            return state_words(row)
+            return state_words(row, place)
         case "name":
             name = printable(row.name).replace("\n", " ")
             return Cell(f"{MARK} {name}", "$text-accent") if is_marked else Cell(name)
@@ -147,7 +149,7 @@ def _progress(share: float | None) -> str:
     eighths = int(share * _BAR * 8)
     part = " ▏▎▍▌▋▊▉"[eighths % 8] if eighths < _BAR * 8 else ""
     bar = ("█" * (eighths // 8) + part).ljust(_BAR).replace(" ", "·")[:_BAR]
-    return f"{bar} {int(share * 100):3d}%"  # 100% is said of what is done
+    return f"{bar} {percent(share):>4}"
 
 
 def _fit(text: str, column: Column) -> str:

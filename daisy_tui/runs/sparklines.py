@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.runs.follow import record_of
+from core.runs.opening import open_regular
+from core.runs.trusted import is_number
 
 MOST = 64  # values
 _FIRST_STRIDE = 256  # bytes: less than a log point, so that a short run shows each of them
@@ -37,7 +39,7 @@ class LossSamples:
     def look(self) -> None:
         """Take up what the file has gained."""
         try:
-            with self._path.open("rb", buffering=0) as file:
+            with open_regular(self._path) as file:
                 status = os.fstat(file.fileno())
                 if status.st_ino != self._file or status.st_size < self._size:
                     self._forget()
@@ -70,13 +72,10 @@ def _loss_behind(descriptor: int, offset: int) -> tuple[int, float] | None:
         place = data.find(b"\n") + 1 if offset else 0
         while (place or not offset) and (end := data.find(b"\n", place)) >= 0:
             if b'"train_loss"' in (line := data[place:end]) and (record := record_of(line)) is not None:
-                return begin + place, _loss(record.get("train_loss"))
+                loss = record.get("train_loss")
+                return begin + place, math.nan if loss is None or not is_number(loss) else float(loss)
             place = end + 1
     return None
-
-
-def _loss(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
 def blocks(values: Sequence[float], width: int) -> str:

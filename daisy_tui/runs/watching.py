@@ -18,12 +18,12 @@ from typing import Any
 
 from core.runs.directory import RunDirectory
 from core.runs.status import Status, run_status
+from core.runs.summary import UNREADABLE as UNREADABLE
 from core.runs.summary import Recorded, recorded, summary
 from core.text import printable
-from daisy_tui.runs.run_files import RunFiles, Stamp, number, progress, stamp
+from daisy_tui.runs.run_files import RunFiles, Stamp, progress, stamp
 from daisy_tui.runs.sparklines import LossSamples
 
-UNREADABLE = "unreadable"
 _BEING_MADE_S = 5.0  # seconds in which a new folder may get its config and its supervisor before anything is said of it
 
 
@@ -182,29 +182,10 @@ class _Watched:
 
 
 def _row(path: Path, facts: dict[str, Any], files: RunFiles) -> RunRow:
-    """The facts of a run as a row: what somebody else wrote counts where it is what it should be."""
-    return RunRow(
-        id=path.name,
-        name=_text(facts["name"]) or path.name,
-        path=path,
-        state=str(facts["state"]),
-        alive=bool(facts["alive"]),
-        reason=_text(facts["reason"]),
-        stalls=tuple(facts["stalls"]),
-        step=_whole(facts["step"]),
-        tokens=_whole(facts["tokens"]),
-        target_tokens=_whole(facts["target_tokens"]),
-        train_loss=number(facts["train_loss"]),
-        val_loss=number(facts["val_loss"]),
-        tokens_per_s=number(facts["tokens_per_s"]),
-        mfu=number(facts["mfu"]),
-        eta_s=number(facts["eta_s"]),
-        devices=tuple(map(str, facts["devices"] or ())),
-        config=_text(facts["config"]),
-        parent=_text(facts["parent"]),
-        started=float(facts["started"]),
-        files=files,
-    )
+    """The facts of a run as a row."""
+    facts = facts | {"id": path.name, "name": facts["name"] or path.name}
+    lists = {"stalls": tuple(facts["stalls"]), "devices": tuple(facts["devices"] or ())}
+    return RunRow(**{**facts, **lists}, path=path, files=files)
 
 
 def _problem(run: RunDirectory, config: Stamp) -> str | None:
@@ -214,15 +195,6 @@ def _problem(run: RunDirectory, config: Stamp) -> str | None:
     if config is None:
         return "no run: there is no config.yaml in it"
     return None if os.access(run.config, os.R_OK) else "this user may not read its config.yaml"
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _whole(value: Any) -> int | None:
-    known = number(value)
-    return None if known is None else int(known)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -118,13 +118,13 @@ def test_a_run_that_was_stopped_or_failed_says_how_it_goes_on(
     tmp_path: Path, train: Any, save_model: SaveModel
 ) -> None:
     _novels(tmp_path)
-    failed = train("failed", reason="out of memory", steps=5, target_steps=10)
+    failed = train("failed", reason="out of memory", steps=7, target_steps=11)
     training = first_steps(tmp_path)[1]
     assert (training.state, training.words, training.command) == ("todo", "failed: out of memory", ("train", "demo"))
     save_model(failed.checkpoints / "step_000000005")
     training = first_steps(tmp_path)[1]
     assert training.command == ("train", "--resume", failed.path.name)
-    assert training.words == "failed at 50%; goes on from its checkpoint"
+    assert training.words == "failed at 63%; goes on from its checkpoint"
 
 
 def test_runs_of_other_configs_are_not_the_demos(tmp_path: Path, train: Any) -> None:

@@ -70,7 +70,7 @@ def test_what_cannot_be_printed_is_one_line(workspace: Path) -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "error: No space left on device\n"
+    assert done.stderr == "error: standard output: No space left on device\n"
 
 
 def test_a_reader_that_leaves_early_is_no_failure(workspace: Path) -> None:

@@ -94,6 +94,17 @@ def test_figures_are_those_of_the_steps_after_the_first(folder: Path) -> None:
     assert _nothing_is_left(folder)
 
 
+def test_what_a_preflight_left_that_was_killed_is_removed_by_the_next(folder: Path) -> None:
+    (folder / "temporary/daisy-preflight-left/20260301-110000-tiny").mkdir(parents=True)
+
+    def play(run: RunDirectory) -> None:
+        _steps(run, [1.0, 1.0, 1.0])
+        _end(run, "finished")
+
+    _take(Scripted(play))
+    assert _nothing_is_left(folder)
+
+
 def test_the_steps_are_the_configs_with_full_windows_and_nothing_around_them(folder: Path) -> None:
     seen: list[Any] = []
 

@@ -24,6 +24,7 @@ from core.runs.directory import RunDirectory, RunError, read_object, write_objec
 from core.runs.leases import Leases, Wanted
 from core.runs.lock import hold
 from core.runs.processes import identity
+from core.runs.status import KILLED_AT_ONCE, reason_for, run_status
 from daisy_tui.checkpoints.pruning import pruning
 
 Make = Callable[..., RunDirectory]
@@ -293,6 +294,25 @@ def test_a_run_that_ends_before_it_answers_is_told_and_the_request_is_taken_back
     ran = daisy("runs", "save", "a")
     assert (ran.code, ran.err) == (1, f"error: runs/{A}: ended before it answered\n")
     assert not control.is_pending(run)
+
+
+def test_a_run_that_somebody_else_killed_was_not_killed_as_this_one_asked(make: Make, daisy: Any) -> None:
+    run = make(A, "running")
+    write_object(run.exit, {"attempt": 1, "outcome": "stopped", "reason": KILLED_AT_ONCE})
+    status = run_status(run)
+    assert reason_for(status, asked_to_kill=True) == "killed at once, as asked"
+    assert reason_for(status, asked_to_kill=False) == "killed at once, as somebody else asked"
+    assert reason_for(status._replace(reason="x"), asked_to_kill=False) == "x"
+
+
+@pytest.mark.parametrize(("options", "who"), [([], "somebody else asked"), (["--now"], "asked")])
+def test_a_stop_says_whether_it_was_the_one_that_killed(
+    make: Make, daisy: Any, monkeypatch: pytest.MonkeyPatch, options: list[str], who: str
+) -> None:
+    run = make(A, "running")
+    monkeypatch.setattr(control, "stop", lambda *_, **__: write_object(run.exit, ended))
+    ended = {"attempt": 1, "outcome": "stopped", "reason": KILLED_AT_ONCE}
+    assert f"{A}: stopped: killed at once, as {who}\n" in daisy("runs", "stop", "a", *options).out
 
 
 def test_pruning_keeps_the_last_the_best_and_what_another_run_began_from(make: Make, daisy: Any) -> None:

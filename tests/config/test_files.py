@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,29 @@ def test_a_near_name_is_suggested_and_a_spec_is_told_from_a_config(workspace: Pa
         find_file("pretrain_1.6b", "config")
     with pytest.raises(ConfigError, match="it is a model spec: model_spec=daisy_150m chooses it"):
         find_file("daisy_150m", "config")
+
+
+@pytest.mark.parametrize("typed", ["there", "configs/there.yml"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.symlink_to(path.name), "is a link that leads back to itself"),
+        (lambda path: path.symlink_to("gone.yml"), "is a link to gone.yml, which is not there"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: os.mkfifo(path), "is a pipe or a device"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_config_is_said(
+    workspace: Path, make: Callable[[Path], None], said: str, typed: str
+) -> None:
+    make(workspace / "configs/there.yml")
+    with pytest.raises(ConfigError) as error:
+        find_file(typed, "config")
+    assert str(error.value).startswith(f"config '{typed}': configs/there.yml {said}; name a file, or one of: ")
+    assert "there, " not in str(error.value), "it is no config that could be named"
+
+
+def test_a_name_that_no_file_can_have_does_not_exist(workspace: Path) -> None:
+    for name in ("a" * 300, "a\0b"):
+        with pytest.raises(ConfigError, match="does not exist"):
+            find_file(name, "config")

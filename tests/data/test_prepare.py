@@ -345,9 +345,20 @@ def test_two_preparations_never_write_the_same_folder(tmp_path: Path) -> None:
 def test_input_that_cannot_be_split_says_so_and_leaves_nothing(tmp_path: Path, texts: list[str], said: str) -> None:
     with pytest.raises(ShardError, match=said):
         prepare(TextSource("texts", texts), BYTES, tmp_path / "out", PrepareOptions("x"), save_every_tokens=1)
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
     if texts:
         assert _prepare(tmp_path / "out", texts, val_fraction=0).splits["val"].tokens == 0
+
+
+@pytest.mark.parametrize("made", ["data/o", "data", ""])
+def test_a_refusal_leaves_no_folder_that_it_made_and_every_other_one(tmp_path: Path, made: str) -> None:
+    (tmp_path / made).mkdir(exist_ok=True, parents=True)
+    (tmp_path / "data.jsonl").write_text("")
+    source = FileSource([str(tmp_path / "data.jsonl")])
+    with pytest.raises(ShardError, match="holds no text"):
+        prepare(source, BYTES, tmp_path / "data/o", PrepareOptions("x"))
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert there == {"data.jsonl"} | {"data": {"data"}, "data/o": {"data", "data/o"}}.get(made, set())
 
 
 def test_one_text_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -389,7 +400,7 @@ def test_text_that_changes_while_it_is_read_is_no_dataset(tmp_path: Path) -> Non
 
     with pytest.raises(ShardError, match="was changed while it was read"):
         prepare(FileSource([str(source)]), BYTES, tmp_path / "out", PrepareOptions("x"), report=grow)
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

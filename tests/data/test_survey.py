@@ -134,3 +134,22 @@ def test_the_demo_config_fits_the_demo_data(workspace: Path) -> None:
         assert found.missing == []
         assert found.train_tokens is not None
         assert found.train_tokens > 900_000
+
+
+@pytest.mark.parametrize("key", ["train_shards", "val_shards"])
+def test_a_file_that_may_not_be_looked_at_is_told_with_the_key_that_names_it(
+    compose_text: ComposeText, workspace: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    def matched(pattern: str, *, recursive: bool) -> list[str]:
+        if pattern.startswith("/"):
+            raise PermissionError(13, "Permission denied", "/proc/1/cwd")
+        return []
+
+    monkeypatch.setattr("core.data.survey.glob", matched)
+    override = f"{key}=/*/*/*" if key == "train_shards" else "val_shards={far: /*/*/*}"
+    with pytest.raises(ConfigError) as error:
+        survey(compose_text("", override))
+    (problem,) = error.value.problems
+    assert problem.key == key
+    assert f"override '{override}': {key}" in problem.message
+    assert ": /proc/1/cwd: Permission denied" in problem.message

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import core.runs.leases
 from core.runs.leases import Busy, LeaseError, Leases, Wanted
 
 HOLDER = """
@@ -163,6 +166,49 @@ def test_servers_are_seen_and_block_nobody(tmp_path: Path) -> None:
     assert run.take(Wanted(("cpu",), 1), {})[0] == ["cpu"]
     server.release()
     assert run.servers() == []
+
+
+def test_whoever_looks_removes_the_records_of_servers_that_are_gone(tmp_path: Path) -> None:
+    server, view = Leases(tmp_path), Leases(tmp_path)
+    server.serve({"port": 8000})
+    (record,) = (tmp_path / "serve").iterdir()
+    assert view.servers() == [{"port": 8000}]
+    assert record.exists(), "it lives"
+    (tmp_path / "serve/1.json").write_text("{")
+    (tmp_path / "serve/2.json").mkdir()
+    os.mkfifo(tmp_path / "serve/3.json")
+    assert view.servers() == [{"port": 8000}]
+    assert not (tmp_path / "serve/1.json").exists()
+    server.release()  # as the kernel does for one that was killed
+    assert view.servers() == []
+    assert not record.exists()
+
+
+def test_a_server_that_is_being_made_is_not_taken_for_one_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, seen = Leases(tmp_path), []
+    make = core.runs.leases._locked_record
+
+    def made(path: Path, record: dict[str, Any]) -> int:
+        descriptor = os.open(tmp_path / "lock", os.O_RDWR)
+        seen.append(core.runs.leases._lock(descriptor, fcntl.LOCK_SH))  # which whoever looks has to have
+        os.close(descriptor)
+        return make(path, record)
+
+    monkeypatch.setattr(core.runs.leases, "_locked_record", made)
+    server.serve({"port": 8000})
+    assert seen == [False]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"among": 3, "number": "x", "run": []}', "3", "\ud800"])
+def test_a_record_that_anybody_wrote_is_a_place_without_wishes(tmp_path: Path, content: str) -> None:
+    leases = Leases(tmp_path)
+    name = f"{1:040d}-x.json"
+    (tmp_path / "queue" / name).write_bytes(content.encode(errors="surrogatepass"))
+    (tmp_path / "queue/\u00b2-y.json").write_text("{}")
+    (ticket,) = leases.tickets()
+    assert (ticket.path.name, ticket.wanted, ticket.details, ticket.waiting) == (name, Wanted((), 0), {}, False)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")

@@ -11,10 +11,15 @@ import pytest
 from made_runs import NOW
 
 from core.runs.directory import RunDirectory, write_object
+from core.runs.lines import step_line
+from core.text import percent
 from daisy_tui.checkpoints.catalog import Listed
+from daisy_tui.cli.showing import of_target
 from daisy_tui.runs.event_text import event_row
 from daisy_tui.runs.run_look import RunLook, RunReader, View
 from daisy_tui.runs.run_text import checkpoint_cells, figures, progress
+from daisy_tui.runs.runs_cells import cells, fitting
+from daisy_tui.runs.watching import RunsWatch
 
 MakeRun = Callable[..., Path]
 
@@ -32,15 +37,33 @@ def test_figures_are_those_that_are_known(make_run: MakeRun) -> None:
     assert found["step"] == "40"
     assert found["ETA"] == "1:20"
     assert found["MFU"] == "41%"
-    assert found["memory"] == "300.0 MiB"
-    assert found["host peak"] == "1.00 GiB"
+    assert found["process RAM"] == "300.0 MiB"
+    assert found["host RAM peak"] == "1.00 GiB"
+    assert found["tokens/s"] == "512"
+    assert "memory" not in found
     assert "GPU peak" not in found
     assert progress(look_at(path)) == (0.5, "41k of 81.9k tokens")
 
 
+def test_on_gpus_the_memory_of_a_log_point_is_that_of_tensors(make_run: MakeRun) -> None:
+    path = make_run("x", "running", devices=("GPU-0", "GPU-1"))
+    write_object(path / "peaks.json", {"gpu_memory": {"value": 2 << 30, "time": NOW}})
+    found = dict(figures(look_at(path)))
+    assert found["GPU tensors"] == "300.0 MiB"
+    assert found["GPU peak"] == "2.00 GiB"
+    assert "process RAM" not in found
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed", "lost"])
+def test_the_speed_of_a_run_that_ended_is_said_to_be_its_last(make_run: MakeRun, state: str) -> None:
+    found = dict(figures(look_at(make_run("x", state))))
+    assert found["last tokens/s"] == "512"
+    assert "tokens/s" not in found
+
+
 def test_of_a_run_that_has_not_begun_nothing_is_made_up(make_run: MakeRun) -> None:
     look = look_at(make_run("x", "queued", steps=0))
-    assert {"step", "train", "ETA", "memory"}.isdisjoint(dict(figures(look)))
+    assert {"step", "train", "ETA", "memory", "process RAM"}.isdisjoint(dict(figures(look)))
     assert progress(look) is None
 
 
@@ -53,7 +76,7 @@ def test_figures_that_are_no_numbers_break_nothing(make_run: MakeRun, value: str
         file.write(line + "".join(f', "{key}": {value}' for key in keys) + "}\n")
     said = figures(look_at(path))
     assert all("\x1b" not in figure for _, figure in said)
-    assert "memory" not in dict(said)
+    assert {"memory", "process RAM"}.isdisjoint(dict(said))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +93,11 @@ def test_figures_that_are_no_numbers_break_nothing(make_run: MakeRun, value: str
         ({"event": "resumed", "tokens": 1024}, "at step 30, 1,024 tokens", ""),
         ({"event": "finished", "tokens": 2048}, "after 2,048 tokens", "good"),
         ({"event": "not_finite", "loss": "nan", "grad_norm": "inf"}, "loss nan, gradient inf", "error"),
+        (
+            {"event": "memory", "peak": 300 << 20, "before": 100 << 20, "estimated": 150 << 20, "checkpoint": 1},
+            "200.0 MiB of device memory at the first step's peak; 150.0 MiB estimated for tensors",
+            "",
+        ),
         ({"event": "checkpoint"}, "", "good"),
         ({"event": "new\x1b[1m", "what": "ever\x07"}, "what ever\\x07", ""),
     ],
@@ -84,7 +112,7 @@ def test_an_event_of_another_day_has_its_date_and_one_without_time_none() -> Non
     assert "-" in event_row({"time": NOW - 200_000, "event": "started"}, NOW).clock
     assert "-" not in event_row({"time": NOW, "event": "started"}, NOW).clock
     assert event_row({"time": 1e300, "event": "started"}, NOW).clock == ""
-    assert event_row({"time": "soon", "event": None}, NOW)[:3] == ("", "", "None")
+    assert event_row({}, NOW)[:3] == ("", "", "?")
 
 
 def test_a_checkpoint_is_a_row_with_its_links_or_its_problem() -> None:
@@ -98,3 +126,16 @@ def test_a_checkpoint_is_a_row_with_its_links_or_its_problem() -> None:
         "-",
         "incomplete",
     )
+
+
+def test_a_share_is_rounded_the_same_wherever_it_is_shown(make_run: MakeRun) -> None:
+    path = make_run("x", "stopped", steps=529, target_steps=1000)
+    look = look_at(path)
+    done = progress(look)
+    assert done is not None
+    assert f"{done.share:.0%}" == "52%"
+    (row,) = RunsWatch(path.parent).look()
+    assert cells(row, False, fitting(200), {})[2].text.endswith(" 52%")
+    assert " 52% " in step_line(look.point, 1000 * 1024)
+    assert of_target(look.facts).endswith("(52%)")
+    assert [percent(share) for share in (0.0, 0.29, 0.999, 1.0)] == ["0%", "29%", "99%", "100%"]

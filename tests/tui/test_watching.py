@@ -22,7 +22,7 @@ _opened: list[str] | None = None
 
 
 def _note_opened(event: str, arguments: tuple[object, ...]) -> None:
-    if _opened is not None and event == "open":
+    if _opened is not None and event == "open" and not isinstance(arguments[0], int):  # a descriptor, opened before
         _opened.append(str(arguments[0]))
 
 
