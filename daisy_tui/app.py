@@ -8,6 +8,9 @@ same.
 
 from __future__ import annotations
 
+import gc
+import select
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +22,7 @@ from typing import Any, ClassVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.markup import escape
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
@@ -29,6 +33,8 @@ from daisy_tui.screens.base import DaisyScreen, Open
 from daisy_tui.services import Services
 from daisy_tui.settings import Settings, SettingsError
 from daisy_tui.widgets.topbar import PLACES
+
+_COLLECT_S, _NEVER, _TERMINAL_S = 60.0, 1 << 30, 2.0
 
 
 def _opener(name: str) -> Callable[[], Screen[Any]]:
@@ -58,10 +64,10 @@ EVERYWHERE = (
 
 
 class DaisyApp(App[None]):
-    """One terminal."""
+    """One terminal. `is_alone`: the process is there for it, and it decides when garbage is collected."""
 
     TITLE = "Daisy"
-    CSS_PATH = "app.tcss"
+    CSS_PATH: ClassVar = ["app.tcss", "screens/dashboard.tcss"]  # with the first screen's, for all are parsed at once
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         **{name: _opener(name) for name, _, _ in PLACES},
         "start": _opener("start"),
@@ -75,13 +81,15 @@ class DaisyApp(App[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     NOTIFICATION_TIMEOUT = 6
 
-    def __init__(self, services: Services, *, first: str | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self, services: Services, *, first: str | None = None, log: Path | None = None, is_alone: bool = False
+    ) -> None:
         # Textual begins with it; switching there later would mount an empty screen first.
         self.DEFAULT_MODE = first or ("start" if _is_fresh(services) else "dashboard")  # type: ignore[misc]
         super().__init__()
         self.services = services
         self.is_readonly = services.readonly
-        self._log_path = log
+        self._log_path, self._is_alone = log, is_alone
         self._problem: SettingsError | None = None
         try:
             self.settings = services.settings.read()
@@ -93,7 +101,31 @@ class DaisyApp(App[None]):
             self.report(self._problem)
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
+        else:
+            self.report(SettingsError(f"theme {self.settings.theme!r} is not known; comma chooses one that is"))
         self.theme_changed_signal.subscribe(self, lambda theme: self.keep(replace(self.settings, theme=theme.name)))
+        if self._is_alone:
+            self.call_later(self.call_after_refresh, self._collect_garbage)
+            self.set_interval(_TERMINAL_S, self._leave_with_terminal)
+
+    def _collect_garbage(self) -> None:
+        """From the first frame on. What there was until then stays; through what becomes old one looks seldom.
+
+        Python by itself does so whenever it became a quarter more, several times a minute, and each time for as long as
+        a key may take.
+        """
+        gc.freeze()
+        young, middle, _ = gc.get_threshold()
+        gc.set_threshold(young, middle, _NEVER)
+        gc.enable()
+        self.set_interval(_COLLECT_S, gc.collect)
+
+    def _leave_with_terminal(self) -> None:
+        """End where the terminal is gone without a signal; Textual's input would go round at its end for ever."""
+        looking = select.poll()
+        looking.register(sys.__stdin__ or 0, 0)
+        if any(seen & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, seen in looking.poll(0)):
+            self.exit(return_code=1)
 
     def on_unmount(self) -> None:
         self.services.close()
@@ -125,7 +157,7 @@ class DaisyApp(App[None]):
         self.open(message.screen, **message.context)
 
     def action_go(self, name: str) -> None:
-        self.open(name)
+        self.open(name, **(self.place.leading_to(name) if self.place is not None else {}))
 
     # What there is everywhere
 
@@ -176,9 +208,15 @@ class DaisyApp(App[None]):
         for action in EVERYWHERE:
             title = f"Go to {action.title}" if action.id.startswith("go(") else action.title
             yield SystemCommand(title, action.help, partial(self._run, action.id, self))
+        for row in self.services.watch.rows:
+            title = f"Run {escape(printable(row.id))}"
+            yield SystemCommand(title, f"{row.state}: its screen.", self._opener_of(row.path))
         yield SystemCommand("First steps", "From nothing to a chat with the demo model.", partial(self.open, "start"))
         yield SystemCommand("Theme", "Choose how everything looks.", self.action_change_theme)
         yield SystemCommand("Screenshot", "Keep a picture of this screen as SVG.", self.deliver_screenshot)
+
+    def _opener_of(self, run: Path) -> Callable[[], object]:
+        return lambda: self.open("run", run=run)
 
     async def _run(self, action: str, where: Any) -> None:
         await self.run_action(action, default_namespace=where)

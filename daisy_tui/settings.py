@@ -51,8 +51,8 @@ class SettingsFile:
 
         try:
             values: Any = yaml.safe_load(self._path.read_text(encoding="utf-8")) or {}
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise SettingsError(f"{self._path}: cannot be read: {error}; the defaults hold") from error
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise SettingsError(f"{self._path}: cannot be read: {_why(error)}; the defaults hold") from error
         if not isinstance(values, dict):
             raise SettingsError(f"{self._path}: holds no keys; the defaults hold")
         known = {field.name for field in fields(Settings)}
@@ -69,6 +69,12 @@ class SettingsFile:
             write_atomic(self._path, yaml.safe_dump(asdict(settings), sort_keys=False).encode())
         except OSError as error:
             raise SettingsError(f"{self._path}: cannot be written: {error.strerror}") from error
+
+
+def _why(error: Exception) -> str:
+    """An error in one line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}: {problem}" if mark is not None else " ".join(str(error).split())
 
 
 def settings_path() -> Path:

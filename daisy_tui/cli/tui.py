@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import sys
@@ -34,6 +35,7 @@ def open_terminal(*, readonly: bool, first: str | None = None) -> None:
     is_web = "TEXTUAL_DRIVER" in os.environ  # textual-serve talks to its apps over pipes
     if not is_web and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise DaisyError("daisy tui: needs a terminal; `daisy runs list` and its fellows work without one")
+    gc.disable()  # until the first frame
     from daisy_tui.app import DaisyApp
     from daisy_tui.services import Services
     from daisy_tui.settings import SettingsFile, settings_path
@@ -43,7 +45,7 @@ def open_terminal(*, readonly: bool, first: str | None = None) -> None:
     if first is not None and first not in names:
         raise click.UsageError(f"--screen {first}: there are {', '.join(names)}")
     services = Services(Path.cwd(), readonly=readonly, settings=SettingsFile(settings_path()))
-    app = DaisyApp(services, first=first, log=settings_path().with_name("defects.log"))
+    app = DaisyApp(services, first=first, log=settings_path().with_name("defects.log"), is_alone=True)
     app.run()
     if app.return_code:
         sys.exit(app.return_code)

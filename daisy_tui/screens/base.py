@@ -16,12 +16,12 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer
 from textual.worker import Worker, WorkerState
 
 from daisy_tui.actions import Action, bindings
 from daisy_tui.commands import Done, command_line
 from daisy_tui.polling import Poll
+from daisy_tui.widgets.key_line import KeyLine
 from daisy_tui.widgets.topbar import TopBar
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class DaisyScreen(Screen[None]):
     NAME: ClassVar[str]
     TITLE: ClassVar[str]
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
+    SIGNS: ClassVar[tuple[tuple[str, str], ...]] = ()  # signs and figures on the screen, and what they mean
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "step_out", "Back", show=False)]
 
@@ -59,9 +60,11 @@ class DaisyScreen(Screen[None]):
     # What a screen is made of
 
     def compose(self) -> ComposeResult:
+        # Textual does it on the first resize, when every widget would be styled once more before the first frame.
+        self.add_class(*self._size_classes(), update=False)
         yield TopBar(self.NAME)
         yield from self.body()
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def body(self) -> ComposeResult:
         """The widgets between the bar and the footer."""
@@ -69,6 +72,10 @@ class DaisyScreen(Screen[None]):
 
     def context(self, **what: Any) -> None:
         """Show what the screen was opened with."""
+
+    def leading_to(self, screen: str) -> dict[str, Any]:
+        """What another screen is to show when its number is pressed here; by itself it shows what it did before."""
+        return {}
 
     def command_for(self, action: str) -> list[str] | None:
         """The arguments of the `daisy` command behind an action as things stand; None where there is none now."""
@@ -83,6 +90,13 @@ class DaisyScreen(Screen[None]):
     def is_typing(self) -> bool:
         """Whether what is typed goes into a field."""
         return self.focused is not None and self.focused.check_consume_key("a", "a")
+
+    def once_painted(self, call: Callable[[], object]) -> None:
+        """Call back behind the first frame, or later the next one, so that no thread is in its way.
+
+        By way of the app, whose messages wait for the first frame; `call_after_refresh` alone does not.
+        """
+        self.app.call_later(self.call_after_refresh, call)
 
     # Services
 
@@ -101,10 +115,12 @@ class DaisyScreen(Screen[None]):
     # Looking
 
     def poll(self, name: str, every_s: float, work: Callable[[], T], done: Callable[[T], None]) -> Poll[T]:
-        """Do `work` in a thread every so often while the screen is seen, and hand its result to `done`."""
+        """Do `work` in a thread every so often while the screen is seen, and hand its result to `done`.
+
+        To be called while the screen is mounted.
+        """
         poll = Poll(self, name, every_s, work, done, is_automatic=self.services.polls)
         self._polls.append(poll)
-        poll.resume()
         return poll
 
     def in_thread(
@@ -166,7 +182,7 @@ class DaisyScreen(Screen[None]):
     ) -> None:
         """Run one `daisy` command as `act` does."""
         if self.services.readonly:
-            self.notify("this terminal is read-only", severity="warning", markup=False)
+            self._say_readonly()
             return
 
         async def run() -> None:
@@ -206,6 +222,17 @@ class DaisyScreen(Screen[None]):
             return None  # dimmed, and without effect
         return super().check_action(action, parameters)
 
+    def on_key(self, event: events.Key) -> None:
+        """A key that a read-only terminal refuses says so. No binding takes it, for its action is disabled."""
+        if self.services.readonly and not self.is_typing:
+            bound = {key for action in self.ACTIONS if action.acts for key in action.keys}
+            if event.key in bound:
+                event.stop()
+                self._say_readonly()
+
+    def _say_readonly(self) -> None:
+        self.notify("this terminal is read-only: it looks, and changes nothing", severity="warning", markup=False)
+
     def action_step_out(self) -> None:
         self.step_out()
 
@@ -214,8 +241,17 @@ class DaisyScreen(Screen[None]):
             self.daisy.report(event.worker.error)
 
     def on_screen_resume(self, _event: events.ScreenResume) -> None:
-        for poll in self._polls:
-            poll.resume()
+        self.once_painted(self._resume_polls)
+
+    def _resume_polls(self) -> None:
+        if self in self.app.screen_stack:
+            for poll in self._polls:
+                poll.resume()
+
+    def _size_classes(self) -> list[str]:
+        size = self.app.size
+        found = ((size.width, self.app.HORIZONTAL_BREAKPOINTS), (size.height, self.app.VERTICAL_BREAKPOINTS))
+        return [max(step for step in steps or () if step[0] <= cells)[1] for cells, steps in found]
 
     def on_screen_suspend(self, _event: events.ScreenSuspend) -> None:
         if self not in self.app.screen_stack:  # a dialogue above leaves it in sight

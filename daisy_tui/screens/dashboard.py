@@ -6,7 +6,7 @@ is changed where it changed. A narrow or low terminal folds the panels into two 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textual import on
 from textual.app import ComposeResult
@@ -31,6 +31,7 @@ from daisy_tui.widgets.dashboard_text import (
     queue_line,
     servers_lines,
 )
+from daisy_tui.widgets.in_order import OrderedInput
 
 if TYPE_CHECKING:
     from core.runs.telemetry import Snapshot
@@ -80,7 +81,7 @@ class DashboardScreen(DaisyScreen):
         yield Line(id="counts")
         with Horizontal(id="filter-row"):
             yield Static("/", id="filter-sign")
-            yield Input(
+            yield OrderedInput(
                 placeholder="state:running val<3.5 cfg.model_dim>=768 tag:baseline -debug", compact=True, id="filter"
             )
         yield Static("", id="filter-problem", markup=False)
@@ -131,7 +132,8 @@ class DashboardScreen(DaisyScreen):
     def _show_runs(self, looked: Picked) -> None:
         self._looked = looked
         table = self.query_one(RunsTable)
-        table.show(looked.rows, device_labels(self._snapshot), self._order)
+        queue = {waiting.id: place for place, waiting in enumerate(self._overview.queue, 1)}
+        table.show(looked.rows, device_labels(self._snapshot), self._order, queue)
         self._scrolled()
         line = counts_line(counts(looked.every), len(looked.rows), self._order, self.size.width)
         self.query_one("#counts", Line).show(line)
@@ -151,7 +153,10 @@ class DashboardScreen(DaisyScreen):
         self._show_machine()
 
     def _show_leases(self, overview: Overview) -> None:
+        has_moved = overview.queue != self._overview.queue
         self._overview = overview
+        if has_moved and self._looked.every:
+            self._show_runs(self._looked)
         labels = device_labels(self._snapshot)
         self.query_one(QueuePanel).show(overview.queue, labels, overview.problem)
         self.query_one("#servers", Panel).show(servers_lines(overview))
@@ -210,6 +215,9 @@ class DashboardScreen(DaisyScreen):
 
     def command_for(self, action: str) -> list[str] | None:
         return command_for(action, self._chosen)
+
+    def leading_to(self, screen: str) -> dict[str, Any]:
+        return {"run": self._selected.path} if screen == "run" and self._selected is not None else {}
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What cannot be done with the run under the cursor is not offered."""
@@ -366,7 +374,7 @@ class DashboardScreen(DaisyScreen):
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_machine)
-        self._details_poll.now()
+        self.once_painted(self._details_poll.now)
 
     @on(OptionList.OptionHighlighted, "#queue")
     def on_descendant_focus(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -14,6 +16,7 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from core.text import printable
 from daisy_tui.actions import Action
 from daisy_tui.commands import command_line
 from daisy_tui.screens.base import DaisyScreen
@@ -40,6 +43,9 @@ _SIGNS = {
     "down": "↓",
 }
 _WIDE = 100
+_DIALOGUE, _FRAME = 0.96, 8  # of the terminal's width, as the style sheet has it, and what frame and scrollbar take
+_KEYS, _TITLE = 11, 24
+_NARROWEST = 24  # columns that a command has at least
 
 
 def key_sign(key: str) -> str:
@@ -65,32 +71,76 @@ class HelpScreen(ModalScreen[None]):
             if self._focused_there is not None and (own := _own_actions(self._focused_there)):
                 yield Static(Content("\nWhere the focus is"), classes="dialogue-title")
                 yield Static(self._table(own))
+            if signs := _signs(self._place):
+                yield Static(Content("\nSigns and words"), classes="dialogue-title")
+                yield Static(Content("\n").join(signs))
             yield Static(Content("\nEverywhere"), classes="dialogue-title")
             yield Static(self._table(self._everywhere))
             more = "ctrl+p or : the palette, in which everything can be found   esc one layer out   tab the next part"
             yield Static(Content(f"\n{more}"), classes="hint")
 
     def _table(self, actions: Iterable[Action]) -> Content:
-        between = "   " if self.app.size.width >= _WIDE else f"\n{'':<11}"
+        """What is longer than its row goes on in rows of its own, below its title or, in a wide terminal, beside it."""
+        width = self.app.size.width
+        room = int(width * _DIALOGUE) - _FRAME
+        below = f"\n{'':<{_KEYS + _TITLE + 3 if width >= _WIDE else _KEYS}}"
         lines = []
         for action in actions:
             keys = " ".join(key_sign(key) for key in action.keys[:2]) or "-"
-            parts = [(action.help, "dim"), (action.command, "$text-accent")]
-            line = Content.assemble((f"{keys:<10} ", "bold"), f"{action.title:<24}")
-            lines.append(
-                line + Content.assemble(*(part for text, style in parts if text for part in (between, (text, style))))
-            )
+            line = Content.assemble((f"{keys:<{_KEYS}}", "bold"), f"{action.title:<{_TITLE}}")
+            used = line.cell_length
+            for text, style in ((action.help, "dim"), (action.command, "$text-accent")):
+                if text:
+                    used += 3 + cell_len(text)
+                    is_beside = width >= _WIDE and used <= room
+                    line += Content.assemble("   " if is_beside else below, (text, style))
+            lines.append(line)
         return Content("\n").join(lines)
 
 
+def _signs(place: DaisyScreen | None) -> list[Content]:
+    """What the signs on a screen mean."""
+    signs = place.SIGNS if place is not None else ()
+    width = max([_KEYS, *(len(sign) + 2 for sign, _ in signs)])
+    return [Content.assemble((f"{sign:<{width}}", "bold"), meaning) for sign, meaning in signs]
+
+
 def _own_actions(widget: Widget) -> list[Action]:
-    """What the keys of a widget do, as it describes them."""
+    """What the keys of a widget do, as its class describes them, and those of Daisy's classes that it is made of."""
+    of_key: dict[str, Binding] = {}
+    for cls in reversed(type(widget).__mro__):
+        if cls is type(widget) or cls.__module__.startswith("daisy_tui."):
+            for binding in cls.__dict__.get("BINDINGS", ()):
+                if isinstance(binding, Binding) and binding.description:
+                    of_key |= dict.fromkeys(binding.key.split(","), binding)
     found: dict[str, Action] = {}
-    for binding in widget.__class__.BINDINGS:
-        if isinstance(binding, Binding) and binding.description:
-            keys = f"{found[binding.action].key},{binding.key}" if binding.action in found else binding.key
-            found[binding.action] = Action(binding.action, keys, binding.description, binding.tooltip)
+    for key, binding in of_key.items():
+        keys = f"{found[binding.action].key},{key}" if binding.action in found else key
+        found[binding.action] = Action(binding.action, keys, binding.description, binding.tooltip)
     return list(found.values())
+
+
+class CommandList(OptionList):
+    """Commands beside the titles of their actions; what is longer than its row goes on below where it began."""
+
+    DEFAULT_CSS = "CommandList { scrollbar-gutter: stable; }"  # so that rows have one width
+
+    def __init__(self, titles: Mapping[str, str]) -> None:
+        super().__init__(markup=False)
+        self._titles = titles
+
+    def on_resize(self) -> None:
+        gutter = self.get_component_styles("option-list--option").gutter.width
+        title_width = 2 + max(map(len, self._titles.values()), default=0)
+        room = max(_NARROWEST, self.scrollable_content_region.width - gutter - title_width)
+        at = self.highlighted
+        self.set_options(Option(_entry(f"{title:<{title_width}}", line, room)) for line, title in self._titles.items())
+        self.highlighted = at or 0
+
+
+def _entry(title: str, line: str, room: int) -> Content:
+    rows = textwrap.wrap(printable(line), room, break_on_hyphens=False)
+    return Content.assemble((title, "dim"), f"\n{'':<{len(title)}}".join(rows))
 
 
 class CommandsScreen(ModalScreen[None]):
@@ -100,23 +150,21 @@ class CommandsScreen(ModalScreen[None]):
 
     def __init__(self, place: DaisyScreen) -> None:
         super().__init__()
-        self._lines: list[str] = []
-        self._entries: list[Content] = []
+        self._titles: dict[str, str] = {}  # of the first action behind a command
         for action in place.ACTIONS:
             arguments = place.command_for(action.id)
             line = command_line(arguments) if arguments is not None else action.command
-            if line and line not in self._lines:
-                self._lines.append(line)
-                self._entries.append(Content.assemble((f"{action.title:<24} ", "dim"), line))
+            if line:
+                self._titles.setdefault(line, action.title)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialogue help"):
             yield Static(Content("The commands behind this screen"), classes="dialogue-title")
-            yield OptionList(*(Option(entry) for entry in self._entries), markup=False)
+            yield CommandList(self._titles)
             yield Static(Content("⏎ copies a command; esc closes"), classes="hint")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        line = self._lines[event.option_index]
+        line = list(self._titles)[event.option_index]
         self.app.copy_to_clipboard(line)
         self.notify(f"copied: {line}", markup=False)
         self.dismiss()

@@ -67,6 +67,7 @@ class _Shown(NamedTuple):
     row: RunRow
     is_marked: bool
     labels: Mapping[str, str]
+    place: int | None
     cells: list[Cell]
 
 
@@ -92,6 +93,7 @@ class RunsTable(LiveTable):
         self._rows: dict[str, RunRow] = {}
         self._shown: dict[str, _Shown] = {}
         self._labels: Mapping[str, str] = {}
+        self._queue: Mapping[str, int] = {}
         self._order = Order()
         self._styles: dict[str, Style] = {}
         self._told: str | None = None
@@ -114,9 +116,15 @@ class RunsTable(LiveTable):
         first = round(self.scroll_y)
         return first, first + max(1, self.size.height)
 
-    def show(self, rows: Sequence[RunRow], labels: Mapping[str, str], order: Order) -> None:
-        """Show these runs in this order. `labels` are what people call devices, by key."""
+    def show(
+        self, rows: Sequence[RunRow], labels: Mapping[str, str], order: Order, queue: Mapping[str, int] | None = None
+    ) -> None:
+        """Show these runs in this order. `labels` are what people call devices, `queue` has the places of waiting runs.
+
+        Both by what identifies them; without a `queue` places stay as they are known.
+        """
         self._labels, self._order = labels, order
+        self._queue = self._queue if queue is None else queue
         before, place = self.selected, self.cursor_row
         self._rows = {row.id: row for row in rows}
         self.marked &= self._rows.keys()
@@ -179,20 +187,22 @@ class RunsTable(LiveTable):
 
     def _add(self, row: RunRow) -> None:
         assert self._layout is not None
-        found = cells(row, row.id in self.marked, self._layout[0], self._labels)
+        place = self._queue.get(row.id)
+        found = cells(row, row.id in self.marked, self._layout[0], self._labels, place)
         self.add_row(*(self._text(cell, row) for cell in found), key=row.id)
-        self._shown[row.id] = _Shown(row, row.id in self.marked, self._labels, found)
+        self._shown[row.id] = _Shown(row, row.id in self.marked, self._labels, place, found)
 
     def _change(self, rows: Sequence[RunRow]) -> None:
         """Bring what is shown of these runs up to date."""
         assert self._layout is not None
         columns, changes = self._layout[0], dict[str, dict[str, Text]]()
         for row in rows:
-            shown, is_marked = self._shown[row.id], row.id in self.marked
-            if shown.row is row and shown.is_marked == is_marked and shown.labels == self._labels:
+            shown, place = self._shown[row.id], self._queue.get(row.id)
+            now = row.id in self.marked, self._labels, place
+            if shown.row is row and (shown.is_marked, shown.labels, shown.place) == now:
                 continue
-            found = cells(row, is_marked, columns, self._labels)
-            self._shown[row.id] = _Shown(row, is_marked, self._labels, found)
+            found = cells(row, row.id in self.marked, columns, self._labels, place)
+            self._shown[row.id] = _Shown(row, *now, found)
             pairs = zip(columns, found, shown.cells, strict=True)
             if other := {column.key: self._text(cell, row) for column, cell, old in pairs if cell != old}:
                 changes[row.id] = other

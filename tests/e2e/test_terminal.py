@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
 import termios
@@ -104,3 +105,19 @@ def test_enter_stops_with_a_checkpoint_and_a_closed_terminal_stops_nothing(folde
     closed.process.wait(60)
     until(lambda: run_status(run_named("a")).state == "running")
     run_daisy(folder, "runs", "stop", "a")
+
+
+def test_a_control_center_ends_with_its_terminal_without_a_signal(folder: Path) -> None:
+    screen, end = pty.openpty()  # nobody's controlling terminal, so that no SIGHUP comes
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "daisy_tui", "tui"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=end, stdout=end, stderr=end, start_new_session=True
+    ) as process:
+        os.close(end)
+        shown = b""
+        while b"Compose" not in shown:
+            shown += os.read(screen, 65536)
+        os.close(screen)
+        assert process.wait(60) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,21 @@ def _append(run: Path, step: int) -> None:
 
 
 # Runs
+
+
+def test_its_number_opens_the_run_under_the_cursor(
+    services: Services, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run("newer", day=2)
+    older = make_run("older", day=1)
+    went: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(DaisyApp, "open", lambda self, name, **context: went.append((name, context)))
+
+    async def story(pilot: Pilot[Any], screen: DashboardScreen) -> None:
+        await _press(pilot, "down", "3", "5")
+
+    _tell(services, story)
+    assert went == [("run", {"run": older}), ("checkpoints", {})]
 
 
 def test_runs_of_all_states_are_listed_newest_first(services: Services, make_run: MakeRun) -> None:
@@ -595,6 +611,8 @@ def test_the_queue_is_shown_and_runs_are_moved_in_it(
     async def story(pilot: Pilot[Any], screen: DashboardScreen) -> None:
         for place, name in enumerate(("one", "two", "far"), 1):
             assert f"{place} {name}" in words(screen.daisy)
+        assert re.search("queued 1 +one", words(screen.daisy)), "the list says the place too"
+        assert re.search("queued 2 +two", words(screen.daisy))
         panel = screen.query_one(QueuePanel)
         panel.focus()
         await _press(pilot, "down", "K", "J")

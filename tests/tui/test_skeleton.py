@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chatting import until
 from terminal import ScriptedCommands, app_of, drive, finish, settle, toasts, words
 from textual.app import ComposeResult
 from textual.content import Content
@@ -19,7 +20,7 @@ from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.screens.confirm import ConfirmScreen
 from daisy_tui.screens.help import CommandsScreen, HelpScreen
 from daisy_tui.services import Services
-from daisy_tui.settings import Settings, SettingsFile
+from daisy_tui.settings import Settings, SettingsError, SettingsFile
 
 
 class ProbeScreen(DaisyScreen):
@@ -108,6 +109,7 @@ def test_a_read_only_terminal_asks_and_runs_nothing(services: Services, said: Sc
         await pilot.press("x", "y")
         await finish(pilot)
         assert "read-only" in words(app)
+        assert toasts(app) == ["this terminal is read-only: it looks, and changes nothing"], "the key says why"
         assert "Stop it" not in [command.title for command in app.get_system_commands(app.screen)]
 
     drive(app, story)
@@ -211,6 +213,23 @@ def test_the_palette_offers_what_may_be_done(services: Services) -> None:
     assert {"Stop it", "Other view", "Go to Chat", "Settings", "Theme"} <= set(titles)
 
 
+def test_the_palette_finds_runs_by_name(services: Services, make_run: Callable[..., Path]) -> None:
+    run = make_run("lr_scale-[b]2", "running")
+    app = app_of(services, "dashboard")
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await pilot.press("ctrl+p")
+        await finish(pilot)
+        await pilot.press(*"scale")
+        await until(pilot, lambda: f"Run {run.name}" in words(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: type(app.screen).__name__ == "RunScreen")
+        await settle(pilot)
+        assert "lr_scale-[b]2" in words(app)
+
+    drive(app, story)
+
+
 def test_escape_leaves_a_field_so_that_keys_act_again(services: Services) -> None:
     app = app_of(services, ProbeScreen)
 
@@ -253,6 +272,22 @@ def test_settings_hold_at_once_and_in_the_next_terminal(services: Services, tmp_
         assert other.theme == "nord"
 
     drive(other, later)
+
+
+def test_a_theme_that_is_not_known_is_said(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("theme: nope")
+    services.settings = SettingsFile(tmp_path / "settings.yaml")
+    app = _press(services)
+    assert toasts(app) == ["theme 'nope' is not known; comma chooses one that is"]
+    assert app.theme == "textual-dark"
+
+
+def test_settings_that_cannot_be_read_are_said_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("theme: nord\nx: [ ^")
+    with pytest.raises(SettingsError, match=r"line 2: .*; the defaults hold") as said:
+        SettingsFile(path).read()
+    assert "\n" not in str(said.value)
 
 
 @pytest.mark.parametrize("text", ["theme: [", "- 1", "smoothing: 7\nx: miles\nunknown: 1"])
