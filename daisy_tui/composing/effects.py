@@ -105,15 +105,17 @@ def details(composition: Composition) -> list[tuple[str, str]]:
     return kept
 
 
-def summary(composition: Composition) -> str:
-    """A composition in one line, what matters most first."""
+def summary(composition: Composition, took: Mapping[str, Any] | None = None) -> str:
+    """A composition in one line, what matters most first; `took` is what a preflight of it printed."""
     if composition.problems:
         return f"✗ {plural(len(composition.problems), 'problem')}: {shown_file(composition.problems[0].message)}"
-    e, fits = composition.figures, fit(composition)
-    if e is None or fits is None:
+    e, fits, config = composition.figures, fit(composition, took), composition.composed
+    if e is None or fits is None or config is None:
         return "composing"
-    eta = f"ETA {duration(composition.eta_s)}" if composition.eta_s is not None else "ETA not measured"
-    words = [f"{count(e.parameters)} parameters", str(fits), f"{e.steps:,} steps", eta]
+    eta_s = composition.eta_s if took is None else config.config.target_tokens / float(took["tokens_per_s"])
+    eta = f"ETA {duration(eta_s)}" if eta_s is not None else "ETA not measured"
+    memory = f"{fits} measured" if took is not None else str(fits)
+    words = [f"{count(e.parameters)} parameters", memory, f"{e.steps:,} steps", eta]
     words += [f"{e.epochs:,.2f} epochs"] if e.epochs is not None else []
     bad = fits.share is not None and fits.share > 1
     sign = "!" if bad or composition.warnings else "✓"

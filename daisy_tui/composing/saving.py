@@ -23,7 +23,7 @@ from core.config.overrides import parse_path
 from core.config.scalars import format_value
 from core.config.sources import KeyPath, display_path
 from core.config.train_config import AdamW, Muon, ParamGroup, TrainConfig
-from core.files import sync_folder
+from core.files import sync_folder, write_atomic
 
 FOLDER = Path("configs")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -185,12 +185,9 @@ def _plain(composed: Composed) -> str:
 
 def _write_new(path: Path, data: bytes) -> None:
     """Write a file that is not there yet, whole or not at all. Raises FileExistsError where it is."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.new")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_atomic(temporary, data)
         try:
             os.link(temporary, path)
         except FileExistsError:

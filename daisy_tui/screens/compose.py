@@ -28,11 +28,13 @@ from daisy_tui.composing.form_rows import Row, changed, form_rows
 from daisy_tui.composing.picks import Pick, config_picks, device_picks, draft_for, first_config, spec_picks
 from daisy_tui.composing.targets import Machine, look_at_machine
 from daisy_tui.screens.launching import LAUNCH_ACTIONS, LaunchScreen
+from daisy_tui.screens.pick import PickScreen
 from daisy_tui.widgets.form_editor import TYPED, FieldEditor
 from daisy_tui.widgets.form_effect import Effect
 from daisy_tui.widgets.form_list import FieldList
 from daisy_tui.widgets.form_optimizers import OptimizerTable
-from daisy_tui.widgets.form_picker import Picker
+from daisy_tui.widgets.in_order import OrderedInput
+from daisy_tui.widgets.pick_entries import choice_entries, typed_entry
 
 _LOOK_EVERY_S = 2.0
 _STAMP = tuple[str, int, int]  # a file, when it was changed, and its size
@@ -99,8 +101,8 @@ class ComposeScreen(LaunchScreen):
         with Horizontal(id="compose-body"):
             with Vertical(id="form"):
                 yield Static(id="form-head")
-                yield Input(placeholder="words to search for; esc shows all", id="form-search", compact=True)
-                yield FieldList(id="fields")
+                yield OrderedInput(placeholder="words to search for; esc shows all", id="form-search", compact=True)
+                yield FieldList(self._edit, id="fields")
                 yield FieldEditor(id="editor")
             yield Effect(id="effect")
         yield Static("composing", id="form-line")
@@ -177,6 +179,8 @@ class ComposeScreen(LaunchScreen):
         self._machine, self._files = seen
         if is_news:
             self._begin_composing()
+        elif (known := self.composition) is not None:
+            self.query_one(Effect).show(known, self.took, self.services.clock())  # how long ago grows
 
     # Showing
 
@@ -189,7 +193,7 @@ class ComposeScreen(LaunchScreen):
         if (edited := editor.edited) is not None:
             editor.show(next((row for row in self._rows if row.key == edited.key), None))
         self.set_class(bool(known.problems), "-bad")
-        self.query_one("#form-line", Static).update(Content(printable(effects.summary(known))))
+        self.query_one("#form-line", Static).update(Content(printable(effects.summary(known, self.took))))
         self.query_one(Effect).show(known, self.took, self.services.clock())
         self._show_head()
         self._show_table()
@@ -221,9 +225,6 @@ class ComposeScreen(LaunchScreen):
 
     # Editing
 
-    def on_field_list_chosen(self, event: FieldList.Chosen) -> None:
-        self._edit(event.row)
-
     def _edit(self, row: Row) -> None:
         if row.field.kind in TYPED:
             self._history.settle()
@@ -245,8 +246,10 @@ class ComposeScreen(LaunchScreen):
 
     def _pick(self, row: Row, picks: Callable[[], list[Pick]], free: str = "") -> None:
         def open_picker(found: list[Pick]) -> None:
-            title = row.key.replace("_", " ").capitalize()
-            self.app.push_screen(Picker(title, found, row.value, free), lambda value: self._picked(row, value))
+            title, placeholder = row.key.replace("_", " ").capitalize(), free or "type to filter"
+            typed = typed_entry if free else None
+            picker = PickScreen(title, placeholder, choice_entries(found), current=row.value, free=typed)
+            self.app.push_screen(picker, lambda value: self._picked(row, value))
 
         self.in_thread("picks", picks, open_picker)
 
@@ -338,6 +341,7 @@ class ComposeScreen(LaunchScreen):
 
     def action_touched(self) -> None:
         self._only_touched = not self._only_touched
+        self.remove_class("-effect")
         self._show_rows()
 
     def action_effect(self) -> None:

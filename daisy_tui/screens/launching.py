@@ -67,9 +67,9 @@ class LaunchScreen(DaisyScreen):
 
     @property
     def took(self) -> dict[str, Any] | None:
-        """What a preflight of exactly this draft printed."""
+        """What a preflight of this draft printed, or of one that differs in its length alone."""
         arguments = self.command_for("preflight")
-        return self._measured.get(tuple(arguments)) if arguments is not None else None
+        return self._measured.get(_measures(arguments)) if arguments is not None else None
 
     def command_for(self, action: str) -> list[str] | None:
         arguments = self.draft.train_arguments()
@@ -80,6 +80,8 @@ class LaunchScreen(DaisyScreen):
             return [*arguments, "--queue", *_DETACHED]
         if action == "preflight":
             return [*self.draft.preflight_arguments(known.followed if known is not None else ()), "--json"]
+        if action == "save":
+            return self.draft.save_arguments("NEW")
         return arguments if action == "copy" else None
 
     def _ready(self) -> Composition | None:
@@ -112,7 +114,7 @@ class LaunchScreen(DaisyScreen):
 
     def _outlook(self, known: Composition) -> list[str]:
         """What a person should know before a run is made."""
-        lines = [printable(effects.summary(known).partition(" ")[2])]
+        lines = [printable(effects.summary(known, self.took).partition(" ")[2])]
         if known.target is not None and (busy := self.machine.busy(known.target.wanted)):
             lines.append(f"! its devices are in use by {printable(', '.join(busy))}; the queue (w) waits for them")
         return lines + [f"! {printable(risk)}" for risk in effects.risks(known)]
@@ -196,7 +198,7 @@ class LaunchScreen(DaisyScreen):
             raise
         finally:
             self.bar.end(line)
-        took = self._measured[tuple(arguments)] = json.loads("\n".join(said))
+        took = self._measured[_measures(arguments)] = json.loads("\n".join(said))
         memory, rate = size(took["peak_memory"]), f"{took['tokens_per_s']:,.0f} tokens/s"
         self.notify(f"measured: {memory}, {rate}, ETA {duration(took['eta_s'])}", markup=False)
         self.measured()
@@ -216,6 +218,11 @@ class LaunchScreen(DaisyScreen):
         name = await self.app.push_screen_wait(Prompt("Save as", lines, placeholder="name of the config", hint=hint))
         if name is not None:
             self.run_command(draft.save_arguments(name))
+
+
+def _measures(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The arguments of a preflight without what changes nothing that it measures."""
+    return tuple(word for word in arguments if not word.startswith("target_tokens="))
 
 
 def _first_problem(drafts: Sequence[Draft], machine: Machine, folder: Path) -> str | None:

@@ -19,6 +19,8 @@ from core.data.prepare import dataset_name
 from core.text import printable
 from daisy_tui.commands import command_line
 from daisy_tui.data.prepare_form import FORMATS, TOKENIZERS, PrepareForm
+from daisy_tui.widgets.in_order import OrderedInput
+from daisy_tui.widgets.tick import Tick
 
 if TYPE_CHECKING:
     from textual_fspicker import Filters
@@ -70,8 +72,8 @@ class PrepareScreen(ModalScreen[PrepareForm | None]):
                 yield Select(
                     [(kind, kind) for kind in FORMATS], value="auto", allow_blank=False, id="format", compact=True
                 )
-                yield Checkbox("replace bad bytes", id="replace_errors", compact=True)
-                yield Checkbox("overwrite", id="overwrite", compact=True)
+                yield Tick("replace bad bytes", id="replace_errors", compact=True)
+                yield Tick("overwrite", id="overwrite", compact=True)
             yield Static("", id="prepare-command", classes="dialogue-command", markup=False)
             with Horizontal(classes="dialogue-buttons"):
                 yield Button("Prepare (ctrl+s)", variant="primary", id="prepare", compact=True)
@@ -79,7 +81,7 @@ class PrepareScreen(ModalScreen[PrepareForm | None]):
 
     def _input(self, name: str, empty: str) -> Input:
         suggester = SuggestFromList(TOKENIZERS) if name == "tokenizer" else None
-        return Input(placeholder=empty, id=name, compact=True, suggester=suggester)
+        return OrderedInput(placeholder=empty, id=name, compact=True, suggester=suggester)
 
     def on_mount(self) -> None:
         self.query_one("#source").focus()

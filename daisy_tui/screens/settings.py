@@ -13,6 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 
 from daisy_tui.settings import X_KINDS, Settings
+from daisy_tui.widgets.in_order import OrderedInput
+from daisy_tui.widgets.tick import Tick
 
 _MOST = 0.99
 
@@ -38,8 +40,8 @@ class SettingsScreen(ModalScreen[Settings]):
                 yield Select([(kind, kind) for kind in X_KINDS], value=now.x, allow_blank=False, id="x")
             with Horizontal(classes="setting"):
                 yield Label("smoothing")
-                yield Input(f"{now.smoothing:g}", id="smoothing", compact=True)
-            yield Checkbox("charts begin with a logarithmic y", now.log_y, id="log_y", compact=True)
+                yield OrderedInput(f"{now.smoothing:g}", id="smoothing", compact=True)
+            yield Tick("charts begin with a logarithmic y", now.log_y, id="log_y", compact=True)
             yield Static("", classes="dialogue-error", id="problem")
             with Horizontal(classes="dialogue-buttons"):
                 yield Button("Keep", variant="primary", id="keep")

@@ -6,6 +6,7 @@ it. Rejected: editing in the list itself, where the help and a problem of two li
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -17,6 +18,7 @@ from textual.widgets import Input, Label, Static
 
 from core.text import printable
 from daisy_tui.composing.form_rows import Row
+from daisy_tui.widgets.in_order import OrderedInput
 
 _HINTS = {
     "flag": "⏎ turns it over",
@@ -29,26 +31,26 @@ _HINTS = {
 TYPED = frozenset({"whole", "count", "real", "numbers", "text", "globs", "sets", "words", "checkpoint"})
 
 
-class ValueInput(Input):
-    """The line that is typed into: Escape takes back what was typed in it."""
+class ValueInput(OrderedInput):
+    """The line that is typed into: Enter keeps what was typed in it, Escape takes it back. It `ends` at once."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "let_go", "Take back", show=False),
         Binding("up,down", "leave", "Keep", show=False),
     ]
 
-    class Left(Message):
-        """The line was left; `keeps` says whether with what was typed."""
+    def __init__(self, ends: Callable[[bool], None]) -> None:
+        super().__init__(id="field-input", compact=True)
+        self._ends = ends
 
-        def __init__(self, keeps: bool) -> None:
-            super().__init__()
-            self.keeps = keeps
-
-    def action_let_go(self) -> None:
-        self.post_message(self.Left(keeps=False))
+    async def action_submit(self) -> None:
+        self._ends(True)
 
     def action_leave(self) -> None:
-        self.post_message(self.Left(keeps=True))
+        self._ends(True)
+
+    def action_let_go(self) -> None:
+        self._ends(False)
 
 
 class FieldEditor(Vertical):
@@ -92,13 +94,14 @@ class FieldEditor(Vertical):
         super().__init__(id=id)
         self._row: Row | None = None
         self._edited: Row | None = None
+        self._told = ""  # the text that was told last
 
     def compose(self) -> ComposeResult:
         yield Static(id="field-about")
         yield Static(id="field-help")
         with Horizontal(id="field-line"):
             yield Label("", id="field-key", markup=False)
-            yield ValueInput(id="field-input", compact=True)
+            yield ValueInput(self._end)
             yield Static(id="field-hint")
         yield Static(id="field-said")
 
@@ -141,6 +144,7 @@ class FieldEditor(Vertical):
         self.add_class("-editing")
         self.screen.set_focus(line)  # at once: the first letters may be on their way
         line.cursor_position = len(line.value)
+        self._told = line.value
 
     def end(self) -> None:
         """Type no more."""
@@ -149,24 +153,24 @@ class FieldEditor(Vertical):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if self._edited is not None:
-            self.post_message(self.Typed(self._edited, event.value))
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._end(keeps=True)
+        self._tell(event.value)
 
     def on_input_blurred(self, event: Input.Blurred) -> None:
         event.stop()
-        self._end(keeps=True)
+        self._end(True)
 
-    def on_value_input_left(self, event: ValueInput.Left) -> None:
-        event.stop()
-        self._end(keeps=event.keeps)
+    def _tell(self, text: str) -> None:
+        if self._edited is not None and text != self._told:
+            self._told = text
+            self.post_message(self.Typed(self._edited, text))
 
-    def _end(self, *, keeps: bool) -> None:
+    def _end(self, keeps: bool) -> None:
         row = self._edited
+        if keeps:
+            self._tell(self.query_one(ValueInput).value)  # what was typed last may be on its way yet
         self.end()
+        if self.screen.focused is self.query_one(ValueInput):
+            self.screen.set_focus(None)  # at once: what is typed next is no part of the value
         if row is not None:
             self.post_message(self.Ended(row, keeps))
 

@@ -7,78 +7,51 @@ to mount, and what is edited is one at a time (see form_editor.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
 from textual.message import Message
-from textual.reactive import reactive
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 
 from core.text import printable
 from daisy_tui.composing.form_rows import Row
+from daisy_tui.cutting import cut_front
+from daisy_tui.widgets.cursor_list import CursorList
 
 _NARROWEST_SOURCE, _KEY, _SOURCE = 64, 33, 20
 _WIDE, _WIDE_SOURCE = 96, 34
 _MARKS = {"problem": "✗", "warning": "!", "touched": "●", "": " "}
 
 
-class FieldList(ScrollView, can_focus=True):
-    """The rows of a form, and a cursor on one of them, which passes over the names of groups."""
+class FieldList(CursorList):
+    """The rows of a form, and a cursor on one of them, which passes over the names of groups.
+
+    `edits` is called for the row under the cursor by Enter or a click, at once: what is typed next belongs there.
+    """
 
     DEFAULT_CSS = """
     FieldList {
-        height: 1fr;
         scrollbar-gutter: stable;
-        .fields--group { color: $text-primary; text-style: bold; }
-        .fields--rule { color: $foreground 30%; }
-        .fields--muted { color: $text-muted; }
-        .fields--value { text-style: bold; }
-        .fields--problem { color: $text-error; text-style: bold; }
-        .fields--warning { color: $text-warning; }
-        .fields--touched { color: $text-success; text-style: bold; }
-        .fields--cursor { background: $block-cursor-blurred-background; text-style: bold; }
-        &:focus .fields--cursor { background: $block-cursor-background; color: $block-cursor-foreground; }
-        &:ansi .fields--cursor { text-style: bold underline; }
-        &:ansi:focus .fields--cursor { text-style: bold reverse; }
-        &:nocolor .fields--cursor { text-style: bold underline; }
-        &:nocolor:focus .fields--cursor { text-style: bold reverse; }
+        .lines--group { color: $text-primary; text-style: bold; }
+        .lines--rule { color: $foreground 30%; }
+        .lines--problem { color: $text-error; text-style: bold; }
+        .lines--touched { color: $text-success; text-style: bold; }
+        .lines--cursor { color: $foreground; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        f"fields--{part}" for part in ("group", "rule", "muted", "value", "problem", "warning", "touched", "cursor")
-    }
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{part}" for part in ("group", "rule", "problem", "touched")}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "edge(False)", "First", show=False),
-        Binding("end", "edge(True)", "Last", show=False),
         Binding("left", "step(-1)", "Value before", show=False),
         Binding("right", "step(1)", "Next value", show=False),
         Binding("enter,space", "choose", "Edit", show=False),
     ]
 
-    cursor: reactive[int] = reactive(0, repaint=False)
-
     class Highlighted(Message):
         """The cursor stands on another row, or on none."""
 
         def __init__(self, row: Row | None) -> None:
-            super().__init__()
-            self.row = row
-
-    class Chosen(Message):
-        """A row is to be edited: Enter, or a click on the one with the cursor."""
-
-        def __init__(self, row: Row) -> None:
             super().__init__()
             self.row = row
 
@@ -89,10 +62,10 @@ class FieldList(ScrollView, can_focus=True):
             super().__init__()
             self.row, self.by = row, by
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, edits: Callable[[Row], None], *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
+        self._edits = edits
         self._lines: list[Row | str] = []
-        self._why = ""
 
     @property
     def row(self) -> Row | None:
@@ -116,36 +89,25 @@ class FieldList(ScrollView, can_focus=True):
         """Show these rows instead; the cursor stays on its field. `why` says why there are none."""
         before, offset = self.row, self.cursor - self.scroll_offset.y
         group = None
-        self._lines, self._why = [], why
+        self._lines = []
         for row in rows:
             self._lines += [row.group, row] if row.group != group else [row]
             group = row.group
-        self.virtual_size = Size(0, len(self._lines))
+        self.fill(len(self._lines), self._pieces, 0, why)
         at = self.line_of(before.key) if before is not None else None
-        self._place(self.cursor if at is None else at)
+        self.place(self.cursor if at is None else at)
         if at is not None:
             self.scroll_to(y=max(0, at - offset), animate=False, immediate=True)
+            self.call_after_refresh(self.show_lines, self.cursor)  # where there are many more lines than there were
         self.post_message(self.Highlighted(self.row))
-        self.refresh()
 
-    # Painting
+    @property
+    def width(self) -> int:
+        """Without what is kept free for a scrollbar, so that nothing moves when there is one."""
+        return self.scrollable_content_region.width
 
-    def render_line(self, y: int) -> Strip:
-        index, width = self.scroll_offset.y + y, self.scrollable_content_region.width
-        if index >= len(self._lines):
-            said = self._why if not self._lines and not y else ""
-            return Strip([Segment(said, self._style("muted"))]).crop_extend(0, width, self.rich_style)
-        segments = [Segment(text, self._style(part)) for text, part in self._pieces(self._lines[index], width)]
-        if index == self.cursor:
-            cursor = self.get_component_rich_style("fields--cursor")
-            segments = [Segment(segment.text, cursor) for segment in segments]
-            return Strip(segments).crop_extend(0, width, cursor)
-        return Strip(segments).crop_extend(0, width, self.rich_style)
-
-    def _style(self, part: str) -> Style:
-        return self.get_component_rich_style(f"fields--{part}") if part else self.rich_style
-
-    def _pieces(self, line: Row | str, width: int) -> list[tuple[str, str]]:
+    def _pieces(self, index: int) -> list[tuple[str, str]]:
+        line, width = self._lines[index], self.width
         if isinstance(line, str):
             return [("─ ", "rule"), (f"{line} ", "group"), ("─" * max(0, width - len(line) - 3), "rule")]
         source_width = 0 if width < _NARROWEST_SOURCE else _SOURCE if width < _WIDE else _WIDE_SOURCE
@@ -158,30 +120,20 @@ class FieldList(ScrollView, can_focus=True):
         return [
             (f"{_MARKS[part]} ", part),
             (set_cell_size(cut(_label(line.key), key_width), key_width + 1), part),
-            (value, part or "value"),
+            (value, part or "strong"),
             (set_cell_size(more, room - cell_len(value)), "muted"),
-            (f" {_cut_front(line.source, source_width):>{source_width}}", "muted"),
+            (f" {cut_front(printable(line.source), source_width):>{source_width}}", "muted"),
         ]
 
     # Moving
 
     def watch_cursor(self, before: int, now: int) -> None:
-        for index in (before, now):
-            self.refresh_line(index)
+        super().watch_cursor(before, now)
         self.post_message(self.Highlighted(self.row))
-
-    def action_move(self, lines: int) -> None:
-        self.go_to(self.cursor + lines)
-
-    def action_page(self, pages: int) -> None:
-        self.go_to(self.cursor + pages * max(1, self.size.height - 1))
-
-    def action_edge(self, end: bool) -> None:
-        self.go_to(len(self._lines) - 1 if end else 0)
 
     def action_choose(self) -> None:
         if (row := self.row) is not None:
-            self.post_message(self.Chosen(row))
+            self._edits(row)
 
     def action_step(self, by: int) -> None:
         if (row := self.row) is not None:
@@ -189,12 +141,11 @@ class FieldList(ScrollView, can_focus=True):
 
     def go_to(self, index: int) -> None:
         """Put the cursor on a line, and have it in sight, with the name of its group where that is just above."""
-        self._place(index)
+        self.place(index)
         above = 1 if self.cursor and self.row_at(self.cursor - 1) is None else 0
-        region = Region(0, self.cursor - above, 1, 1 + above)
-        self.scroll_to_region(region, animate=False, immediate=True)
+        self.show_lines(self.cursor - above, 1 + above)
 
-    def _place(self, index: int) -> None:
+    def place(self, index: int) -> None:
         """Put the cursor on a row at or near a line, in the direction in which it moves."""
         index = max(0, min(index, len(self._lines) - 1))
         step = -1 if index < self.cursor else 1
@@ -225,11 +176,3 @@ def cut(text: str, width: int) -> str:
 def _label(key: str) -> str:
     """A key as the list has room for it: what stands under Optimizers need not say so."""
     return printable(key.removeprefix("optimizers."))
-
-
-def _cut_front(text: str, width: int) -> str:
-    """A text in so many cells, its beginning cut off: of a path the end says more."""
-    text = printable(text)
-    while width and cell_len(text) > width:
-        text = f"…{text[2:]}"
-    return text if width else ""

@@ -14,6 +14,7 @@ from textual.widgets import Input, Static
 
 from core.errors import DaisyError
 from core.text import printable
+from daisy_tui.widgets.in_order import OrderedInput
 
 Outlook = Callable[[str], Sequence[str]]  # the lines that a text comes to; raises DaisyError where to nothing
 
@@ -36,7 +37,7 @@ class Prompt(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialogue prompt"):
             yield Static(Content(self._title), classes="dialogue-title")
-            yield Input(self._value, placeholder=self._placeholder, compact=True)
+            yield OrderedInput(self._value, placeholder=self._placeholder, compact=True)
             with VerticalScroll(can_focus=False):
                 yield Static(id="prompt-outlook")
             yield Static(classes="dialogue-error", id="prompt-problem")

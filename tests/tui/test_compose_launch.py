@@ -196,6 +196,10 @@ def test_a_preflight_shows_what_it_measured_beside_the_estimate(
         assert "1:40" in shown
         assert "5.00 MiB" in shown
         assert "measured: 3.00 GiB, 1,000 tokens/s, ETA 1:40" in toasts(app)
+        assert "3.00 GiB of 24.00 GiB, 12% measured" in line_of(app), "what a launch is decided by"
+        await begin(pilot, config="small", overrides=["seed=3", "target_tokens=400k"])
+        assert "3.00 GiB of 24.00 GiB, 12% measured" in line_of(app), "a longer run takes the same memory"
+        assert "ETA 6:40" in line_of(app)
         await begin(pilot, config="small", overrides=["seed=4"])
         assert "3.00 GiB" not in screen_text(screen_of(app)), "it was of another draft"
 

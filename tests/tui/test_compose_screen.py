@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,16 @@ from composing_story import (
     to,
 )
 from terminal import app_of, finish, toasts, words
+from textual import events
 from textual.pilot import Pilot
 
 from daisy_tui.screens import compose as module
+from daisy_tui.screens.pick import PickScreen
 from daisy_tui.services import Services
 from daisy_tui.widgets.form_editor import FieldEditor
 from daisy_tui.widgets.form_effect import Effect
 from daisy_tui.widgets.form_list import FieldList
 from daisy_tui.widgets.form_optimizers import OptimizerTable
-from daisy_tui.widgets.form_picker import Picker
 
 
 @pytest.fixture
@@ -203,7 +205,8 @@ def test_specs_are_picked_by_some_of_their_letters(services: Services, folder: P
 
     async def story(pilot: Pilot[Any]) -> None:
         await press(pilot, "m")
-        assert isinstance(app.screen, Picker)
+        assert isinstance(app.screen, PickScreen)
+        assert "Model spec" in words(app)
         assert "broken: model_specs/broken.yml:1: unknown key 'colour'" in words(app)
         await press(pilot, *"d35m", "enter")
 
@@ -282,6 +285,28 @@ def test_search_narrows_to_the_fields_with_the_words_and_escape_shows_all(servic
         assert "no field has these words" in words(app)
         await press(pilot, "escape")
         assert len(fields.rows) == everything
+
+    drive(app, story)
+
+
+def test_what_was_found_stays_in_sight_when_all_is_shown_again(services: Services, folder: Path) -> None:
+    app = app_of(services, "compose")
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await press(pilot, "slash", *"wandb_log", "enter")
+        assert screen_of(app).query_one(FieldList).row == row_of(app, "wandb_log")
+        await press(pilot, "escape")
+        assert re.search("wandb_log +false", words(app))
+
+    drive(app, story)
+
+
+def test_what_was_touched_is_shown_in_the_place_of_what_it_comes_to(services: Services, folder: Path) -> None:
+    app = app_of(services, "compose")
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await press(pilot, "v", "t")
+        assert "nothing touched; t shows all fields" in words(app)
 
     drive(app, story)
 
@@ -373,3 +398,21 @@ def test_a_group_can_be_given_to_the_other_optimizer_removed_and_added_again(ser
         assert "head_params" in str(groups())
 
     drive(app, story, (120, 40))
+
+
+# Keys in a burst
+
+
+def test_a_value_typed_in_one_burst_is_what_was_typed(services: Services, folder: Path) -> None:
+    app = app_of(services, "compose")
+
+    async def story(pilot: Pilot[Any]) -> None:
+        to(app, "target_tokens")
+        await press(pilot, "up")
+        for key in ("down", "enter", "ctrl+u", *"40OK", "backspace", "backspace", *"0K", "enter", "t"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await finish(pilot)
+        assert draft_of(app) == ["train", "small", "target_tokens=400K"]
+        assert "only touched" in words(app), "the last letter was a key again"
+
+    drive(app, story)
