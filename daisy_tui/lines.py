@@ -25,14 +25,12 @@ SAMPLES = ("──", "╌╌", "┈┈", "─·")
 MARKS = "●▲■◆○△□◇★"
 
 _BLOCK = 64
-
-
-# What smoothing is stepped through.
-SMOOTHINGS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
+_SMOOTHINGS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
 class Line(NamedTuple):
     """One line of a chart. `style` picks its look; a `faint` one lies behind the others and is in no legend.
+    `smoothing` is the factor that a legend has to tell, for its figures are not those that were measured.
 
     The arrays of `curve` must not change while the line is shown: see `held`.
     """
@@ -41,6 +39,7 @@ class Line(NamedTuple):
     curve: Curve
     style: int
     faint: bool = False
+    smoothing: float = 0.0
 
 
 class Look(NamedTuple):
@@ -89,6 +88,12 @@ def smoothed(curve: Curve, factor: float) -> Curve:
     y = np.full(len(curve.y), np.nan)
     y[finite] = sums * (1 - factor) / weights
     return Curve(curve.x, y)
+
+
+def next_smoothing(factor: float, by: int) -> float:
+    """The factor that comes `by` steps after the one nearest to `factor`, as a person goes through them."""
+    nearest = min(range(len(_SMOOTHINGS)), key=lambda place: abs(_SMOOTHINGS[place] - factor))
+    return _SMOOTHINGS[max(0, min(len(_SMOOTHINGS) - 1, nearest + by))]
 
 
 def _decaying_sums(values: Floats, factor: float) -> Floats:

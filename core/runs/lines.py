@@ -38,7 +38,8 @@ def _event_line(record: dict[str, Any]) -> str | None:
         return f"warning: {record['message']}"
     if event == "memory":
         used = record["peak"] - record["before"]
-        return f"memory: {size(used)} at the first step's peak, {size(record['estimated'])} estimated for tensors"
+        estimated = f"{size(record['estimated'])} estimated for tensors"
+        return f"memory: {size(used)} of device memory at the first step's peak; {estimated}"
     if event == "restarted":
         return f"restarted, {record['number']} of {record['of']}: {record['reason']}"
     if event == "request" and record["what"] == "set":

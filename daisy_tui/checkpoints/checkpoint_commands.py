@@ -43,6 +43,8 @@ def command(
         return ["inspect", shown_path(marked), "--diff", path, "--stats"] if marked is not None else None
     if action == "histogram":
         return ["inspect", path, "--histogram", tensor] if tensor is not None else None
+    if action == "warm_start":
+        return ["train", "CONFIG", "-p", path]
     if action == "export":
         return ["export", path, "--out", copy_name(row, found)]
     return ["chat", path] if action == "chat" else None

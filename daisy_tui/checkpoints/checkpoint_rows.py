@@ -14,6 +14,8 @@ from core.text import count, size
 from daisy_tui.checkpoints.catalog import Found, Listed
 from daisy_tui.checkpoints.checkpoint_text import cell
 from daisy_tui.checkpoints.lineage import Row, guides, lineage, listing
+from daisy_tui.cutting import cut_front
+from daisy_tui.naming import told_apart
 
 # Pieces of a line: text, and the part it plays, which has a style; "" for none.
 Line = Sequence[tuple[str, str]]
@@ -23,6 +25,7 @@ _MARKS = {"best": " ★ best", "latest": " ▸ latest"}
 _STEP = re.compile(r"\.?step_0*(\d+)(.*)")
 _ROOM_FOR_PROBLEMS = 100
 _MARKED = "◆ "
+_LONGEST_NAME = 40
 # Columns on the right: heading, width, the least width of a list that has them, and the figure.
 _COLUMNS: tuple[tuple[str, int, int, Callable[[Listed], str]], ...] = (
     ("tokens", 6, 66, lambda entry: "-" if entry.tokens is None else count(entry.tokens)),
@@ -130,6 +133,16 @@ def _named(row: Row, *, is_alone: bool) -> list[tuple[str, str]]:
 def name_of(row: Row | None) -> str:
     """What a row is called where nothing stands around it."""
     return "" if row is None else "".join(text for text, _ in _named(row._replace(depth=0), is_alone=True))
+
+
+def called(path: Path, found: Found) -> str:
+    """What a checkpoint is called among all there are, `demo step 400`; where it is none of them, by its path's end."""
+    entry = next((entry for entry in found.checkpoints if entry.path == path), None)
+    if entry is None or entry.run is None:
+        return cut_front(cell(display_path(path) if entry is None else entry.name), _LONGEST_NAME)
+    names = told_apart([(run.path.name, run.path.name[_STAMP:] or run.path.name) for run in found.runs])
+    name = next(name for name, run in zip(names, found.runs, strict=True) if run.path == entry.run)
+    return f"{cut_front(cell(name), _LONGEST_NAME)} {title(entry)}"
 
 
 def _state(entry: Listed) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from core.runs.lines import event_line
-from core.text import count, plural, printable, size
+from core.text import count, plural, printable
 from daisy_tui.runs.run_files import number
 
 # How bad or good an event is that says more than that something was done.
@@ -47,9 +47,6 @@ def event_row(event: Mapping[str, Any], now: float) -> EventRow:
 
 
 def _event_text(event: Mapping[str, Any], kind: str) -> str:
-    if kind == "memory" and all(isinstance(event.get(key), int) for key in ("peak", "before", "estimated")):
-        used, estimated = size(event["peak"] - event["before"]), size(event["estimated"])
-        return f"{used} of device memory at the first step's peak; {estimated} estimated for tensors"
     line = event_line(dict(event))
     if line is not None:
         for beginning in (f"step {event.get('step')}  ", f"{kind} ", f"{kind}: "):

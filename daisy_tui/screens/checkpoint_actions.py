@@ -6,7 +6,7 @@ from typing import Final
 
 from daisy_tui.actions import Action
 
-STOP_KEY: Final = "X"
+STOP_KEY: Final = "x"
 _INSPECT = "daisy inspect CKPT"
 
 ACTIONS: Final = (
@@ -25,7 +25,7 @@ ACTIONS: Final = (
     Action("chat", "t", "Chat", "Chat with it.", "daisy chat CKPT"),
     Action("resume", "r", "Resume", "Go on with its run; says how exactly.", "daisy runs resume RUN", acts=True),
     Action("warm_start", "b", "New from it", "A new run from its weights.", "daisy train CONFIG -p CKPT"),
-    Action("export", "x", "Export", "A copy without optimizer state.", "daisy export CKPT --out DIR", acts=True),
+    Action("export", "X", "Export", "A copy without optimizer state.", "daisy export CKPT --out DIR", acts=True),
     Action("prune", "p", "Prune", "Remove what is neither last nor best.", "daisy runs prune RUN", acts=True),
     Action("inspect", "i", "Inspect", "Go to the pane: what it is, and what can be done.", _INSPECT, footer=False),
     Action("histogram", "h", "Histogram", "How a tensor's values lie.", f"{_INSPECT} --histogram T", footer=False),

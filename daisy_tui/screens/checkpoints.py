@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.types import CSSPathType
 from textual.widgets import Input, Static
 
 from core.checkpoint.inspect import Inspection, Use
@@ -22,7 +21,7 @@ from core.text import printable
 from daisy_tui.checkpoints.catalog import Catalog, Found
 from daisy_tui.checkpoints.checkpoint_commands import command, copy_name, newest, place_of, run_of
 from daisy_tui.checkpoints.checkpoint_look import Look, look, total
-from daisy_tui.checkpoints.checkpoint_rows import ORDERS, Order, arranged
+from daisy_tui.checkpoints.checkpoint_rows import ORDERS, Order, arranged, called
 from daisy_tui.checkpoints.checkpoint_text import shown_path
 from daisy_tui.checkpoints.lineage import Row
 from daisy_tui.checkpoints.weights import Weights, job_for
@@ -34,6 +33,7 @@ from daisy_tui.screens.weights_reader import WeightsReader
 from daisy_tui.widgets.checkpoint_forms import CopyForm, PruneForm
 from daisy_tui.widgets.checkpoint_list import CheckpointList
 from daisy_tui.widgets.checkpoint_pane import TABS, CheckpointPane, Shown
+from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.job_bar import JobBar
 from daisy_tui.widgets.run_forms import CommandForm, ResumeForm
 from daisy_tui.widgets.run_lines import LineList
@@ -61,8 +61,7 @@ class CheckpointsScreen(DaisyScreen):
     """The list on the left, one checkpoint on the right; on a narrow terminal in its place."""
 
     NAME, TITLE = "checkpoints", "Checkpoints"
-    # In run.tcss is how the forms of all commands look.
-    CSS_PATH: ClassVar[CSSPathType | None] = ["run.tcss", "checkpoints.tcss"]
+    CSS_PATH = "checkpoints.tcss"
     AUTO_FOCUS = "#checkpoint-list"
     ACTIONS = ACTIONS
 
@@ -84,7 +83,7 @@ class CheckpointsScreen(DaisyScreen):
 
     def body(self) -> ComposeResult:
         yield Static("", id="checkpoint-facts", markup=False)
-        yield Input(placeholder=_FILTER, id="filter", compact=True)
+        yield OrderedInput(placeholder=_FILTER, id="filter", compact=True)
         with Horizontal(id="checkpoint-body"):
             yield CheckpointList()
             yield CheckpointPane(self._weights)
@@ -165,8 +164,8 @@ class CheckpointsScreen(DaisyScreen):
     def _show_list(self) -> None:
         none = f"Nothing here has '{printable(self._words)}'." if self._words else _NONE
         self.side.show(self._rows, self._order, self._marked, none)
-        facts = [total(self._found), self._order.title]
-        facts += [f"◆ {shown_path(self._marked)}"] if self._marked is not None else []
+        mark = [f"◆ {called(self._marked, self._found)}"] if self._marked is not None else []
+        facts = [total(self._found), *mark, self._order.title]
         self.query_one("#checkpoint-facts", Static).update(Content(printable("   ".join(facts))), layout=False)
 
     @on(CheckpointList.Moved)
@@ -232,7 +231,8 @@ class CheckpointsScreen(DaisyScreen):
             self._read()
 
     def _paint(self) -> None:
-        self.pane.show(Shown(self.row, self._found, self._look, self._verified.get(self._claim(), ""), self._tensor))
+        verified, marked = self._verified.get(self._claim(), ""), self._marked
+        self.pane.show(Shown(self.row, self._found, self._look, verified, self._tensor, marked))
 
     def _claim(self) -> tuple[Path, str]:
         """By what a verification is known: the place, and the hashes that its manifest claims."""

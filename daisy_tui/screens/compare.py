@@ -18,16 +18,18 @@ from textual.widgets import Input, Static
 
 from core.text import plural, printable
 from daisy_tui.actions import Action
-from daisy_tui.lines import SMOOTHINGS, Line
+from daisy_tui.lines import Line, next_smoothing
+from daisy_tui.naming import told_apart
 from daisy_tui.polling import Poll
 from daisy_tui.runs.compare_look import CompareLook, CompareReader, Wanted, series_label
-from daisy_tui.runs.comparison_text import run_names
 from daisy_tui.screens.base import DaisyScreen, Open
+from daisy_tui.screens.pick import PickScreen
 from daisy_tui.settings import X_KINDS
 from daisy_tui.widgets.chart import BrailleChart
 from daisy_tui.widgets.compare_list import CompareList
-from daisy_tui.widgets.compare_series import SeriesScreen
 from daisy_tui.widgets.compare_table import CompareTable
+from daisy_tui.widgets.in_order import OrderedInput
+from daisy_tui.widgets.pick_entries import series_entries
 
 _EVERY_S = 0.5
 _COMPARE = "daisy runs compare RUN RUN"
@@ -74,7 +76,7 @@ class CompareScreen(DaisyScreen):
         yield Static("", id="compare-problem", markup=False)
         with Horizontal(id="compare-main"):
             with Vertical(id="compare-side"):
-                yield Input(placeholder="state:running val<3.5 -debug", compact=True, id="compare-filter")
+                yield OrderedInput(placeholder="state:running val<3.5 -debug", compact=True, id="compare-filter")
                 yield CompareList()
             yield BrailleChart("train loss", id="compare-chart")
         yield CompareTable()
@@ -139,7 +141,7 @@ class CompareScreen(DaisyScreen):
         smoothing = look.wanted.smoothing
         words = [unit, f"over {look.wanted.x}", f"smoothed {smoothing:g}" if smoothing else ""]
         chart.unit = ", ".join(word for word in words if word)
-        names = run_names(look.comparison.figures)
+        names = told_apart([(one.id, one.name) for one in look.comparison.figures])
         lines = [
             Line(name, curve, self._styles[path])
             for name, curve, path in zip(names, look.curves, look.runs, strict=True)
@@ -201,7 +203,9 @@ class CompareScreen(DaisyScreen):
 
     def action_series(self) -> None:
         if self._look is not None and self._look.series:
-            self.app.push_screen(SeriesScreen(self._look.series, self._wanted.series), self._draw)
+            entries = series_entries(self._look.series)
+            picker = PickScreen("Which series?", "a few letters of its name", entries, current=self._wanted.series)
+            self.app.push_screen(picker, self._draw)
         else:
             self.notify("The runs have recorded nothing yet.", severity="warning")
 
@@ -232,8 +236,7 @@ class CompareScreen(DaisyScreen):
         self._smooth(-1)
 
     def _smooth(self, by: int) -> None:
-        here = min(range(len(SMOOTHINGS)), key=lambda place: abs(SMOOTHINGS[place] - self._wanted.smoothing))
-        self._want(smoothing=SMOOTHINGS[max(0, min(len(SMOOTHINGS) - 1, here + by))])
+        self._want(smoothing=next_smoothing(self._wanted.smoothing, by))
 
     def action_layout(self) -> None:
         here = next((place for place, name in enumerate(_LAYOUTS) if name and self.has_class(name)), 0)

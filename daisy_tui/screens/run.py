@@ -19,12 +19,13 @@ from daisy_tui.runs.log_lines import last_stacks
 from daisy_tui.runs.run_look import RunLook
 from daisy_tui.runs.watching import UNREADABLE, RunRow
 from daisy_tui.screens.base import Open
+from daisy_tui.screens.pick import PickScreen
 from daisy_tui.screens.run_view import TABS, RunView
+from daisy_tui.widgets.pick_entries import run_entries
 from daisy_tui.widgets.run_banner import AdviceScreen, RunBanner
 from daisy_tui.widgets.run_forms import CommandForm, ExportForm, ResumeForm, SetForm
 from daisy_tui.widgets.run_lines import LineList
 from daisy_tui.widgets.run_panes import CheckpointsPane
-from daisy_tui.widgets.run_picker import PickRunScreen
 
 _R = "daisy runs"
 # The tabs in which an action makes sense; the others do everywhere.
@@ -46,7 +47,7 @@ class RunScreen(RunView):
 
     NAME, TITLE = "run", "Run"
     ACTIONS: ClassVar[tuple[Action, ...]] = (
-        Action("stop", "T,I", "Stop", "Stop the run with a checkpoint.", f"{_R} stop RUN", acts=True),
+        Action("stop", "x,T,I", "Stop", "Stop the run with a checkpoint.", f"{_R} stop RUN", acts=True),
         Action("resume", "r", "Resume", "Go on with the run; says first how exactly.", f"{_R} resume RUN", acts=True),
         Action("set", "s", "Set", "Change learning rate, target or cadences.", f"{_R} set RUN KEY=VALUE", acts=True),
         Action("log_y", "y", "Log y", "A logarithmic y, or a linear one."),
@@ -74,7 +75,7 @@ class RunScreen(RunView):
         Action("evaluate", "e", "Evaluate", "Evaluate at the next step.", f"{_R} eval RUN", acts=True),
         Action("warm_start", "b", "Branch", "A new run from its weights, in Compose.", "daisy train CONFIG -p RUN"),
         Action("stacks", "d", "Stacks", "Every rank writes its stacks.", f"{_R} show RUN --stacks", acts=True),
-        Action("export", "x", "Export", "A table or an archive.", f"{_R} export RUN --out FILE", acts=True),
+        Action("export", "X", "Export", "A table or an archive.", f"{_R} export RUN --out FILE", acts=True),
         Action("kill", "K", "Kill", "End the run at once, without a checkpoint.", f"{_R} stop RUN --now", acts=True),
         *(
             Action(f"show('{tab}')", tab[at].upper(), tab.capitalize(), f"The tab {tab.capitalize()}.", footer=False)
@@ -97,8 +98,13 @@ class RunScreen(RunView):
         if action in ("follow", "search"):
             return self._log_command(action, name)
         if action in ("inspect", "chat", "warm_start"):
-            return self._checkpoint_command(action)
-        known = {"resume": ["runs", "resume", name], "health": ["runs", "show", name]}
+            return self._checkpoint_command(action, name)
+        known = {
+            "resume": ["runs", "resume", name],
+            "health": ["runs", "show", name],
+            "set": ["runs", "set", name, "KEY=VALUE"],
+            "export": ["runs", "export", name, "--out", "FILE"],
+        }
         return known.get(action) or run_requests.arguments(action, name)
 
     def action_stop(self) -> None:
@@ -202,13 +208,11 @@ class RunScreen(RunView):
 
         self.app.push_screen(form, closed)
 
-    def _log_command(self, action: str, name: str) -> list[str] | None:
-        rank = run_requests.rank_of(self.log_pane.shown_name)
-        if rank is None:
-            return None
-        text = self.log_pane.text
-        wanted = ["--follow"] if action == "follow" else ["--grep", run_requests.pattern(text)] if text else None
-        return None if wanted is None else ["runs", "logs", name, "--rank", str(rank), *wanted]
+    def _log_command(self, action: str, name: str) -> list[str]:
+        rank, text = run_requests.rank_of(self.log_pane.shown_name), self.log_pane.text
+        of_rank = ["--rank", str(rank)] if rank is not None else []
+        wanted = ["--follow"] if action == "follow" else ["--grep", run_requests.pattern(text) if text else "RE"]
+        return ["runs", "logs", name, *of_rank, *wanted]
 
     # Checkpoints
 
@@ -221,13 +225,13 @@ class RunScreen(RunView):
         found = self._look.checkpoints[chosen] if chosen is not None else None
         return found if found is not None and found.complete else self._look.last_checkpoint
 
-    def _checkpoint_command(self, action: str) -> list[str] | None:
-        if self._look is None or (checkpoint := self._checkpoint) is None:
-            return None
-        path = str(checkpoint.path)
+    def _checkpoint_command(self, action: str, name: str) -> list[str]:
+        """With the run itself, which stands for its latest checkpoint, where there is none yet."""
+        source = str(checkpoint.path) if (checkpoint := self._checkpoint) is not None else name
         if action == "warm_start":
-            return ["train", str(self._look.facts["config"]), "-p", path]
-        return [action, path]
+            config = self._look.facts["config"] if self._look is not None else None
+            return ["train", config or "CONFIG", "-p", source]
+        return [action, source]
 
     def action_inspect(self) -> None:
         if self._look is not None and (checkpoint := self._checkpoint) is not None:
@@ -249,7 +253,8 @@ class RunScreen(RunView):
     def _pick(self, rows: tuple[RunRow, ...]) -> None:
         known = [row for row in rows if row.state != UNREADABLE]
         here = self._subject.run.path if self._subject is not None else None
-        self.app.push_screen(PickRunScreen(known, here), lambda path: self.show_run(path) if path is not None else None)
+        picker = PickScreen("Which run?", "a few letters of its name or state", run_entries(known, here), noun="runs")
+        self.app.push_screen(picker, lambda path: self.show_run(path) if path is not None else None)
 
     def action_other(self, by: int) -> None:
         def show(found: list[Path]) -> None:

@@ -25,6 +25,7 @@ from daisy_tui.runs.run_files import Stamp, stamp
 from daisy_tui.runs.run_look import RunLook, RunReader
 from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.screens.help import key_sign
+from daisy_tui.widgets.plot import SIGNS
 from daisy_tui.widgets.run_banner import RunBanner
 from daisy_tui.widgets.run_charts import RunCharts
 from daisy_tui.widgets.run_header import RunHeader
@@ -35,6 +36,14 @@ from daisy_tui.widgets.run_panes import CheckpointsPane, ConfigPane, EventsPane,
 TABS = {"charts": 0, "log": 0, "events": 0, "config": 1, "checkpoints": 5}
 _LOOK_EVERY_S, _LOG_EVERY_S, _CONFIG_EVERY_S = 0.5, 0.5, 2.0
 _NONE = "No runs here yet: Compose (2) starts one, and so does `daisy train demo`."
+# What figures above the charts are; all memory is the most there was so far.
+_FIGURES = (
+    ("process RAM", "memory of the process of one rank, of the one that has most"),
+    ("GPU tensors", "memory of PyTorch's tensors on one GPU, on the one that has most"),
+    ("GPU peak", "all memory of the run on one GPU, PyTorch's reserve and CUDA's own with it"),
+    ("host RAM peak", "memory of all processes of the run together"),
+    ("last tokens/s", "that of the last log point; Compare has the median of all"),
+)
 
 
 class Subject(NamedTuple):
@@ -57,6 +66,7 @@ class RunView(DaisyScreen):
 
     CSS_PATH = "run.tcss"
     AUTO_FOCUS = "#chart-loss"
+    SIGNS = (*SIGNS, *_FIGURES)
 
     def __init__(self) -> None:
         super().__init__()

@@ -391,4 +391,4 @@ def _trace(line: Line) -> tuple[object, ...]:
     x, y = line.curve
     apart = max(1, len(x) // _TRACED)
     few = (*(values[::apart].tobytes() for values in line.curve), x[-1:].tobytes(), y[-1:].tobytes())
-    return line.label, line.style, line.faint, len(x), *few
+    return line.label, line.style, line.faint, line.smoothing, len(x), *few

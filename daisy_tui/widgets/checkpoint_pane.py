@@ -5,6 +5,7 @@ It is given everything that is known, and shows the part that is in sight.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from textual import events, on
@@ -19,7 +20,7 @@ from core.text import size
 from daisy_tui.checkpoints import checkpoint_lines as make
 from daisy_tui.checkpoints.catalog import Found
 from daisy_tui.checkpoints.checkpoint_look import Look, said
-from daisy_tui.checkpoints.checkpoint_rows import Line, name_of
+from daisy_tui.checkpoints.checkpoint_rows import Line, called, name_of
 from daisy_tui.checkpoints.checkpoint_text import cell
 from daisy_tui.checkpoints.inspection_text import wrapped
 from daisy_tui.checkpoints.lineage import Row
@@ -34,7 +35,8 @@ _UNKNOWN_WIDTH = 78
 class Shown(NamedTuple):
     """What the pane is about: a `row` of the list, and what a look at it brought, once it has.
 
-    `verified` says how its hashes were found, and `tensor` whose histogram is wanted.
+    `verified` says how its hashes were found, `tensor` whose histogram is wanted, and `marked` which one it is compared
+    with.
     """
 
     row: Row | None = None
@@ -42,6 +44,7 @@ class Shown(NamedTuple):
     look: Look | None = None
     verified: str = ""
     tensor: str | None = None
+    marked: Path | None = None
 
     @property
     def inspection(self) -> Inspection | None:
@@ -137,9 +140,8 @@ class CheckpointPane(Vertical):
         inspection = shown.inspection
         if self.tab == "difference":
             return self._difference(width)
-        if inspection is None:
-            problem = shown.look.problem if shown.look is not None else ""
-            return make.folded(said(shown.row, shown.found, width, problem), width)
+        if inspection is None or self.tab == "about":
+            return self._about(width)
         statistics = self._weights.statistics(inspection)
         if self.tab == "tensors":
             tensors = make.tensors(inspection, statistics, width)
@@ -147,18 +149,37 @@ class CheckpointPane(Vertical):
             return [line.line for line in tensors]
         if self.tab == "layers":
             return make.layers(inspection, statistics, width)
-        if self.tab == "settings":
-            return make.settings(inspection.meta.hparams, width)
-        return make.about(inspection, width, shown.verified)
+        return make.settings(inspection.meta.hparams, width)
+
+    def _about(self, width: int) -> list[Line]:
+        shown = self._shown
+        if shown.inspection is not None:
+            return make.about(shown.inspection, width, shown.verified)
+        problem = shown.look.problem if shown.look is not None else ""
+        return make.folded(said(shown.row, shown.found, width, problem), width)
 
     def _difference(self, width: int) -> list[Line]:
+        """How it differs from the marked one; or else why that is not shown, and what it is."""
         look = self._shown.look
         if look is None or look.inspection is None or look.other is None or look.comparison is None:
-            hint = "m marks a checkpoint; how another one differs from it is then shown here"
             why = f"the marked one: {look.other_problem}" if look is not None and look.other_problem else ""
-            return [[(line, "error" if why else "muted")] for line in wrapped(why or hint, "", width)]
+            words = wrapped(why or self._no_difference(), "", width)
+            return [*([(line, "error" if why else "muted")] for line in words), [], *self._about(width)]
         movements = self._weights.movements(look.other, look.inspection)
         return make.difference(look.other, look.inspection, look.comparison, movements, width)
+
+    def _no_difference(self) -> str:
+        row, marked = self._shown.row, self._shown.marked
+        if row is None or marked is None:
+            return "m marks a checkpoint; how another one differs from it is then shown here"
+        if row.path == marked:
+            return "◆ It is the marked one: another one shows here how it differs from this"
+        name = called(marked, self._shown.found)
+        if row.run is not None:
+            return f"A run: each of its checkpoints shows here how it differs from ◆ {name}"
+        if row.kind == "gone" or (self._shown.look is not None and self._shown.inspection is None):
+            return f"Not to be compared with ◆ {name}:"
+        return f"Looking how it differs from ◆ {name} …"
 
     def _paint_histogram(self) -> None:
         shown, picture = self._shown, self.query_one("#histogram", Static)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import set_cell_size
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
@@ -15,8 +14,10 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from core.text import printable
+from daisy_tui.cutting import cut_apart
 from daisy_tui.glyphs import state_glyph
 from daisy_tui.lines import colours_for, look
+from daisy_tui.naming import told_apart
 from daisy_tui.runs.watching import RunRow
 
 _BEFORE, _FIGURE = 6, 9  # columns before a name, and for a loss
@@ -57,7 +58,10 @@ class CompareList(OptionList):
         """Show these runs; those that are compared have a style. The cursor stays on its run."""
         current, before = self.current, [row.path for row in self._rows]
         self._rows, self._styles = tuple(rows), styles
-        prompts = [self._prompt(row, name) for row, name in zip(rows, _names(rows), strict=True)]
+        figure_width = _FIGURE if self.size.width >= _WITH_LOSS else 0
+        room = max(1, self.size.width - _BEFORE - figure_width)
+        names = cut_apart([printable(name) for name in told_apart([(row.id, row.name) for row in rows])], room)
+        prompts = [self._prompt(*one, room, figure_width) for one in zip(rows, names, strict=True)]
         if [row.path for row in rows] == before:
             for place, (prompt, old) in enumerate(zip(prompts, self._prompts, strict=True)):
                 if not prompt.is_same(old):  # == compares text alone
@@ -80,27 +84,16 @@ class CompareList(OptionList):
     def on_resize(self) -> None:
         self.show(self._rows, self._styles)
 
-    def _prompt(self, row: RunRow, name: str) -> Content:
+    def _prompt(self, row: RunRow, name: str, room: int, figure_width: int) -> Content:
         colours = colours_for(dark=self.app.current_theme.dark, ansi=self.app.native_ansi_color)
         style = self._styles.get(row.path)
         line = look(style, colours) if style is not None else None
         glyph = state_glyph(row.state)
         loss = row.val_loss if row.val_loss is not None else row.train_loss
-        figure = f"{loss:>{_FIGURE}.4f}" if loss is not None and self.size.width >= _WITH_LOSS else ""
-        room = self.size.width - _BEFORE - len(figure)
+        figure = f"{loss:>{figure_width}.4f}" if loss is not None and figure_width else ""
         return Content.assemble(
             (line.sample if line else "   ", line.colour if line else ""),
             (f" {glyph.sign} ", glyph.colour),
-            (set_cell_size(name, max(1, room)) if cell_len(name) <= room else _cut(name, room), "bold" if line else ""),
+            (set_cell_size(name, room), "bold" if line else ""),
             (figure, "dim"),
         )
-
-
-def _names(rows: Sequence[RunRow]) -> list[str]:
-    """What the runs are called: by name, or by id where two have the same."""
-    often = Counter(row.name for row in rows)
-    return [printable(row.name if often[row.name] == 1 else row.id) for row in rows]
-
-
-def _cut(name: str, room: int) -> str:
-    return set_cell_size(name, max(0, room - 1)) + "…"

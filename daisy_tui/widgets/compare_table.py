@@ -12,10 +12,12 @@ from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
 from core.text import printable
+from daisy_tui.cutting import cut_apart, cut_end
 from daisy_tui.glyphs import state_glyph
 from daisy_tui.lines import colours_for, look
+from daisy_tui.naming import told_apart
 from daisy_tui.runs.comparing import ABSENT, Comparison
-from daisy_tui.runs.comparison_text import BEST, figure_rows, run_names, value_text
+from daisy_tui.runs.comparison_text import BEST, figure_rows, value_text
 
 _LONGEST = 32
 
@@ -60,8 +62,9 @@ class CompareTable(DataTable[Text]):
         colours = colours_for(dark=self.app.current_theme.dark, ansi=self.app.native_ansi_color)
         looks = [look(style, colours) for style in styles]
         heads = [Text("")]
-        for line, name in zip(looks, run_names(figures), strict=True):
-            heads.append(Text.assemble((line.sample, Style(color=line.rich_colour)), " ", _value(name)))
+        names = [_plain(name) for name in told_apart([(one.id, one.name) for one in figures])]
+        for line, name in zip(looks, cut_apart(names, _LONGEST), strict=True):
+            heads.append(Text.assemble((line.sample, Style(color=line.rich_colour)), " ", name))
         rows = [[Text(label), *map(_figure, cells)] for label, cells in figure_rows(figures)]
         for one, cell in zip(figures, rows[0][1:], strict=True):
             cell.plain = f"{state_glyph(one.state).sign} {one.state}"
@@ -83,5 +86,8 @@ def _config(value: object) -> Text:
 
 
 def _value(text: str) -> Text:
-    plain = printable(text).replace("\n", " ")
-    return Text(plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1] + "…", no_wrap=True)
+    return Text(cut_end(_plain(text), _LONGEST), no_wrap=True)
+
+
+def _plain(text: str) -> str:
+    return printable(text).replace("\n", " ")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from core.runs.curves import Curve, Mark
 from core.text import printable
+from daisy_tui.cutting import cut_apart, cut_end
 from daisy_tui.lines import Line, look
 from daisy_tui.widgets.plot import Chart, Picture, Row
 from daisy_tui.widgets.ticks import figure, place
@@ -74,8 +75,8 @@ def _beside(begin: int, end: int, said: str, width: int) -> tuple[int, str]:
     """Where something is said beside the columns from `begin` to `end`, where there is room; and as much as fits."""
     right, left = width - end - 1, begin - 1
     if right >= len(said) or right >= left:
-        return end + 1, _short(said, right)
-    said = _short(said, left)
+        return end + 1, cut_end(said, right)
+    said = cut_end(said, left)
     return begin - 1 - len(said), said
 
 
@@ -93,7 +94,8 @@ def _entries(chart: Chart, cursor: float | None, width: int, most_rows: int) -> 
     title = [(f" {_plain(chart.title)} ", "title"), (f" {_plain(said)}" if said else "", "label")]
     rows: list[Row] = []
     for longest in _LONGEST:
-        entries = [_entry(line, text, longest) for line, text in zip(lines, figures, strict=True)]
+        labels = cut_apart([_plain(line.label) for line in lines], longest)
+        entries = [_entry(*one) for one in zip(lines, labels, figures, strict=True)]
         rows, is_whole = _flow(title, entries, width, most_rows)
         if is_whole:
             break
@@ -108,9 +110,10 @@ def _figure(curve: Curve, chart: Chart, cursor: float | None, reach: float) -> s
     return figure(float(curve.y[end - 1])) if end else "–"
 
 
-def _entry(line: Line, text: str, longest: int) -> Row:
-    label = _short(_plain(line.label), longest)
-    return [(look(line.style).sample, f"line-{line.style}"), (f" {label} " if label else " ", "label"), (text, "value")]
+def _entry(line: Line, label: str, text: str) -> Row:
+    """A line's look, name and figure, with how much it was smoothed where it was: `● train ~0.9 3.2145`."""
+    said = " ".join(filter(None, (label, f"~{line.smoothing:g}" if line.smoothing else "")))
+    return [(look(line.style).sample, f"line-{line.style}"), (f" {said} " if said else " ", "label"), (text, "value")]
 
 
 def _flow(title: Row, entries: Sequence[Row], width: int, most_rows: int) -> tuple[list[Row], bool]:
@@ -132,12 +135,6 @@ def _flow(title: Row, entries: Sequence[Row], width: int, most_rows: int) -> tup
 
 def _plain(text: str) -> str:
     return printable(text).replace("\n", " ")
-
-
-def _short(text: str, longest: int) -> str:
-    if cell_len(text) <= longest:
-        return text
-    return set_cell_size(text, longest - 1).rstrip() + "…" if longest > 0 else ""
 
 
 def _length(row: Row) -> int:

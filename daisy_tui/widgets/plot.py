@@ -33,19 +33,41 @@ _GRID, _EVENT, _WARNING = -2, -3, -4
 _PARTS = {BLANK: "grid", _GRID: "grid", _EVENT: "event", _WARNING: "warning"}
 _FAINT = 1 << 16
 
-# How an event stands on the axis: its sign, its style, and whether it is drawn upward. What matters most comes first.
+
+class _Event(NamedTuple):
+    """How an event stands on the axis, whether it is drawn upward, and what its sign means."""
+
+    sign: str
+    style: str
+    is_drawn_upward: bool
+    meaning: str
+
+
+# What matters most comes first.
 _EVENTS = {
-    "warning": ("!", "warning", True),
-    "went_back": ("↶", "event", True),
-    "resumed": ("↻", "event", True),
-    "restarted": ("↻", "event", True),
-    "request": ("▸", "event", False),
-    "checkpoint": ("◆", "event", False),
-    "eval": ("┴", "axis", False),
+    "warning": _Event("!", "warning", True, "warning"),
+    "went_back": _Event("↶", "event", True, "went back"),
+    "resumed": _Event("↻", "event", True, "resumed"),
+    "restarted": _Event("↻", "event", True, "resumed"),
+    "request": _Event("▸", "event", False, "request"),
+    "checkpoint": _Event("◆", "event", False, "checkpoint"),
+    "eval": _Event("┴", "axis", False, "evaluation"),
 }
-_OTHER = ("▸", "event", False)
+_OTHER = _Event("▸", "event", False, "request")
 _RANKS = {kind: rank for rank, kind in enumerate(_EVENTS)}
 _GAP_SIGN = "×"
+# All signs of a chart, for a help.
+SIGNS = (
+    ("◆", "a checkpoint"),
+    ("┴", "an evaluation"),
+    ("▸", "a request: save, evaluate, set, stop"),
+    ("↻", "resumed, or restarted after a failure"),
+    ("↶", "gone on from an earlier step"),
+    ("!", "a warning; with the cursor there the axis says which"),
+    (_GAP_SIGN, "a value that is no finite number"),
+    ("┊", "leads up from ↻, ↶ and !"),
+    ("~0.9", "smoothed so much; what was measured lies fainter behind"),
+)
 _LABEL_WIDTH, _PADDING, _NEAR = 5, 0.03, 0.05
 
 Row = list[tuple[str, str]]
@@ -149,6 +171,13 @@ def picture(chart: Chart, width: int, height: int, heading_rows: int = 1) -> Pic
     return frame._replace(heading_rows=heading_rows, footing_rows=int(has_footing))
 
 
+def signs_of(marks: Iterable[Mark]) -> str:
+    """What the signs of some marks mean, each said once: `◆ checkpoint   ┴ evaluation`."""
+    kinds = {_EVENTS.get(mark.kind, _OTHER) for mark in marks}
+    known = dict.fromkeys(f"{one.sign} {one.meaning}" for one in reversed(_EVENTS.values()) if one in kinds)
+    return "   ".join(known)
+
+
 def _strokes(chart: Chart, low: float, high: float, width: int) -> list[Stroke]:
     return [stroke(line.curve, DOTS_ACROSS * width, low, high, log=chart.log_y) for line in chart.lines]
 
@@ -226,7 +255,7 @@ def _axis(chart: Chart, frame: Picture, strokes: Sequence[Stroke], canvas: Canva
             cells[column] = ("┬", "axis")
     guides = set()
     for column, mark in sorted(frame.marks(chart), key=lambda found: -_RANKS.get(found[1].kind, 0)):
-        sign, style, is_drawn_upward = _EVENTS.get(mark.kind, _OTHER)
+        sign, style, is_drawn_upward, _ = _EVENTS.get(mark.kind, _OTHER)
         cells[column] = ("┼" if sign == "┴" and cells[column][0] in "┬┼" else sign, style)
         if is_drawn_upward:
             guides.add((column, _WARNING if style == "warning" else _EVENT))

@@ -17,13 +17,15 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from daisy_tui.lines import next_smoothing
 from daisy_tui.runs.run_charts import CHART_IDS, CHARTS
 from daisy_tui.runs.run_look import Drawn, View
 from daisy_tui.settings import X_KINDS
 from daisy_tui.widgets.chart import BrailleChart
+from daisy_tui.widgets.plot import signs_of
 
-SMOOTHINGS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
 _GRID_WIDTH, _GRID_HEIGHT = 100, 24
+_SIGNS_HEIGHT = 20  # from which there is a row to say what signs mean
 
 
 class ChartName(Static):
@@ -59,7 +61,7 @@ class RunCharts(Widget):
         super().__init__(id="run-charts")
         self._x, self._smoothing, self._log_y = "step", 0.0, False
         self._current, self._is_zoomed = CHART_IDS[0], False
-        self._why = ""
+        self._signs = ""
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="chart-bar"):
@@ -69,6 +71,7 @@ class RunCharts(Widget):
         with Container(id="chart-grid"):
             for kind in CHARTS:
                 yield BrailleChart(kind.title, kind.unit, id=f"chart-{kind.id}")
+        yield Static(id="chart-signs", markup=False)
 
     def on_mount(self) -> None:
         self._lay_out()
@@ -103,12 +106,14 @@ class RunCharts(Widget):
         for kind, lines in drawn.lines.items():
             chart = self.query_one(f"#chart-{kind}", BrailleChart)
             chart.show(lines, drawn.marks, origin=drawn.origin, why=why)
+        self._explain(signs_of(drawn.marks))
 
     def clear(self) -> None:
         """Show nothing, of another run."""
         for chart in self.query(BrailleChart):
             chart.show((), ())
             chart.view = chart.cursor = None
+        self._explain("")
 
     # What a person changes
 
@@ -119,8 +124,7 @@ class RunCharts(Widget):
 
     def smooth(self, by: int) -> None:
         """Smooth more, or less."""
-        nearest = min(range(len(SMOOTHINGS)), key=lambda i: abs(SMOOTHINGS[i] - self._smoothing))
-        self._smoothing = SMOOTHINGS[max(0, min(len(SMOOTHINGS) - 1, nearest + by))]
+        self._smoothing = next_smoothing(self._smoothing, by)
         self._lay_out()
 
     def next_x(self) -> None:
@@ -182,13 +186,23 @@ class RunCharts(Widget):
             chart.log_y, chart.x = self._log_y, self._x
         if had_focus and not self.current.has_focus and single:
             self.current.focus()
+        self._explain(self._signs)
         self._say()
         self.post_message(self.Wanted())
+
+    def _explain(self, signs: str) -> None:
+        """Say below the charts what signs mean, where there is room."""
+        line = self.query_one("#chart-signs", Static)
+        if signs != self._signs:
+            self._signs = signs
+            line.update(Content(signs), layout=False)
+        line.display = bool(signs) and self.size.height >= _SIGNS_HEIGHT
 
     def _say(self) -> None:
         for name in self.query(ChartName):
             name.set_class(name.kind == self._current, "-current")
         facts = [f"over {self._x}", "log y" if self._log_y else "linear y"]
-        facts += [f"smoothed {self._smoothing:g}"] if self._smoothing else []
+        # With one chart there is no room, and the legend says it beside every smoothed figure.
+        facts += [f"smoothed {self._smoothing:g}"] if self._smoothing and not self.is_single else []
         facts += ["zoomed in (0: all)"] if self.current.view is not None else []
         self.query_one("#chart-facts", Static).update(Content(" · ".join(facts)))

@@ -23,6 +23,8 @@ from core.errors import DaisyError
 from core.text import printable
 from daisy_tui.commands import CommandError, Commands, Done, command_line
 from daisy_tui.runs.run_requests import COOLDOWN, SETTABLE
+from daisy_tui.widgets.in_order import OrderedInput
+from daisy_tui.widgets.tick import Tick
 
 if TYPE_CHECKING:
     from daisy_tui.app import DaisyApp
@@ -187,9 +189,9 @@ class SetForm(CommandForm):
         for key, meaning in SETTABLE.items():
             with Horizontal(classes="form-row"):
                 yield Label(Content(key))
-                yield Input(placeholder=self._now.get(key, ""), id=key, compact=True)
+                yield OrderedInput(placeholder=self._now.get(key, ""), id=key, compact=True)
                 yield Label(Content(meaning), classes="hint")
-        yield Checkbox("begin the cooldown now", id=COOLDOWN, compact=True)
+        yield Tick("begin the cooldown now", id=COOLDOWN, compact=True)
 
     def values(self) -> dict[str, str]:
         """What was typed, by key."""
@@ -229,7 +231,7 @@ class ExportForm(CommandForm):
             yield Select(options, value=self.KINDS[0][0], allow_blank=False, id="kind", compact=True)
         with Horizontal(classes="form-row"):
             yield Label("to")
-            yield Input(f"{self._run_name.rpartition('/')[2]}.csv", id="out", compact=True)
+            yield OrderedInput(f"{self._run_name.rpartition('/')[2]}.csv", id="out", compact=True)
         with Horizontal(classes="form-row", id="kept-row"):
             yield Label("checkpoints")
             yield Select([(kept, kept) for kept in self.KEPT], value="none", allow_blank=False, id="kept", compact=True)
@@ -265,14 +267,13 @@ class ResumeForm(CommandForm):
         yield Static("", id="verdict")
         with Horizontal(classes="form-row"):
             yield Label("with")
-            yield Input(placeholder="key=value …, such as target_tokens=10M", id="overrides", compact=True)
-        yield Checkbox("wait in the queue where its devices are busy", self._queue, id="queue", compact=True)
-        yield Checkbox("go on all the same, though it becomes another run", id="force", compact=True)
+            yield OrderedInput(placeholder="key=value …, such as target_tokens=10M", id="overrides", compact=True)
+        yield Tick("wait in the queue where its devices are busy", self._queue, id="queue", compact=True)
+        yield Tick("go on all the same, though it becomes another run", id="force", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#force").display = False
-        super().on_mount()
-        self.confirm()
+        self.confirm()  # what it makes of the fields, the mounting of every form shows
 
     def arguments(self) -> list[str]:
         options = [f"--{name}" for name in ("force", "queue") if self.query_one(f"#{name}", Checkbox).value]

@@ -15,7 +15,8 @@ from textual.widgets import Static
 from core.text import plural, size
 from daisy_tui.runs.log_lines import ALL, ERROR, LEVELS, PLAIN, WARNING, LogLine, Wanted
 from daisy_tui.runs.log_look import EARLIER, LATER, LogLook, LogWish
-from daisy_tui.widgets.run_lines import LineList, Row
+from daisy_tui.widgets.cursor_list import Row
+from daisy_tui.widgets.run_lines import LineList
 from daisy_tui.widgets.run_panes import ListPane
 
 _LEVEL_WORDS = {PLAIN: "lines", WARNING: "warnings and errors", ERROR: "errors"}
@@ -85,7 +86,7 @@ class LogPane(ListPane):
             lines.follow = lines.follow or look.wish.at is None
         lines.show(len(look.lines), self._row, look.width + 2, moved=moved, why=self._empty(look))
         if not is_same and look.wish.at is not None:
-            lines.go_to(look.line_at(look.wish.at))
+            lines.centre_on(look.line_at(look.wish.at))
         self._say_facts(look)
         if look.searches:
             self._more(EARLIER)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -14,16 +15,20 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from core.text import plural
+from daisy_tui.cutting import cut_front
 from daisy_tui.runs.event_text import EventRow
 from daisy_tui.runs.provenance import OTHER, SET, Provenance
 from daisy_tui.runs.run_look import RunLook
 from daisy_tui.runs.run_text import CHECKPOINT_HEADINGS, checkpoint_cells
-from daisy_tui.widgets.run_lines import LineList, Row
+from daisy_tui.widgets.cursor_list import Row
+from daisy_tui.widgets.run_lines import LineList
 
 _SIGNS = {"error": "✗ ", "warning": "! ", "good": "✓ "}
 # Columns of the config: name and value, in a narrow and in a wide terminal; what is longer moves the rest of its row.
 _COLUMNS = {False: (28, 10), True: (44, 32)}
 _WIDE = 120
+_FILES = ("config", "spec")  # layers whose sources are paths, of which the end says more than the beginning
+_LEAST_PATH = 16
 
 
 class ListPane(Vertical):
@@ -145,13 +150,18 @@ class ConfigPane(ListPane):
         widest = _COLUMNS[self.app.size.width >= _WIDE]
         keys = min(widest[0], max((len(one.key) for one in rows), default=0))
         values = min(widest[1], max((len(one.value) for one in rows), default=0))
+        in_sight = self.lines.scrollable_content_region.width
 
         def row(index: int) -> Row:
             one = rows[index]
             part = {SET: "warning", OTHER: "warning", "override": "strong", "default": "muted"}.get(one.layer, "")
             room = values - max(0, len(one.key) - keys)
             value = one.value.ljust(max(0, room))
-            return [(f"{one.key:<{keys}}  ", ""), (f"{value}  ", "strong"), (one.source, part)]
+            begin = [(f"{one.key:<{keys}}  ", ""), (f"{value}  ", "strong")]
+            source = one.source
+            if one.layer in _FILES:
+                source = cut_front(source, max(_LEAST_PATH, in_sight - sum(cell_len(text) for text, _ in begin)))
+            return [*begin, (source, part)]
 
         width = max((sum(len(text) for text, _ in row(index)) for index in range(len(rows))), default=0)
 
@@ -162,6 +172,9 @@ class ConfigPane(ListPane):
         words += [f"{changed} set in flight"] if changed else []
         words += [provenance.note] if provenance.note else []
         self.say(" · ".join(words))
+
+    def on_resize(self) -> None:
+        self.searched()
 
     def fail(self, words: str) -> None:
         """Say why there is none."""

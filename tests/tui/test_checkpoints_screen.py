@@ -191,7 +191,7 @@ def test_incomplete_ones_and_folders_of_others_are_shown_as_what_they_are(servic
         assert "wandb" not in words(app)
         await _press(pilot, "end")
         _has(app, "✗ manifest.json: cannot be read; the checkpoint is", "never loaded")
-        for key in ("m", "t", "b", "r", "x", "s", "v"):
+        for key in ("m", "t", "b", "r", "X", "s", "v"):
             await _press(pilot, key)
         assert len(toasts(app)) == 7
         assert not isinstance(app.screen, (CopyForm, ResumeForm))
@@ -324,7 +324,7 @@ def test_two_are_compared_once_one_is_marked(services: Services, two: Path) -> N
         await _press(pilot, "d")
         assert "Mark one with m, go to another, and press d." in toasts(app)
         await _press(pilot, "down", "m", "down")
-        _has(app, "◆ ├─ step 10", "step_000000010")
+        _has(app, "◆ ├─ step 10", "◆ base step 10")
         await _press(pilot, "d")
         _has(app, f"A  runs/{BASE}/checkpoints/step_000000010", "step      10 → 20", "What moved most", "100%")
         command = _screen(app).command_for("differ")
@@ -339,6 +339,50 @@ def test_two_are_compared_once_one_is_marked(services: Services, two: Path) -> N
         assert "◆" not in words(app)
 
     drive(app, story, size=NORMAL)
+
+
+def test_every_row_says_how_it_differs_from_the_marked_one_or_why_that_cannot_be_shown(
+    services: Services, two: Path
+) -> None:
+    (two / "checkpoints/step_000000030/manifest.json").write_text("{")
+    app = _app(services)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await _press(pilot, "down", "m", "d")
+        _has(app, "◆ It is the marked one", "validation loss")
+        await _press(pilot, "escape", "up")
+        _has(app, f"Run {BASE}", "A run: each of its checkpoints shows here how it differs from ◆ base step 10")
+        await _press(pilot, "down", "down")
+        _has(app, "step      10 → 20")
+        await _press(pilot, "end")
+        _has(app, "Not to be compared with ◆ base step 10:", "✗ manifest.json: cannot be read")
+        await _press(pilot, "home", "down", "m")
+        _has(app, "m marks a checkpoint; how another one differs from it is then shown here")
+
+    drive(app, story, size=WIDE)
+
+
+@pytest.mark.parametrize("size", [NARROW, NORMAL, WIDE])
+def test_the_marked_one_is_named_shortly_and_whole(services: Services, two: Path, size: tuple[int, int]) -> None:
+    app = _app(services)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await _press(pilot, "down", "down", "m")
+        _has(app, "◆ base step 20   by descent")
+
+    drive(app, story, size=size)
+
+
+def test_marked_ones_of_runs_of_one_name_are_told_apart(services: Services, make_run: MakeRun) -> None:
+    for day in (1, 2):
+        write_checkpoints(make_run("demo", steps=0, day=day), 10)
+    app = _app(services)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await _press(pilot, "down", "m")
+        _has(app, "◆ demo 03-02 step 10")
+
+    drive(app, story)
 
 
 def test_a_marked_one_that_vanishes_is_said(services: Services, two: Path) -> None:
@@ -396,11 +440,11 @@ def test_a_reading_is_shown_and_can_be_stopped(services: Services, two: Path, mo
         await _until(pilot, slow.begun.is_set)
         _screen(app)._reader.tick()
         await pilot.pause()
-        _has(app, "25%  1.00 GiB of 4.00 GiB  X stops")
-        await pilot.press("X")
+        _has(app, "25%  1.00 GiB of 4.00 GiB  x stops")
+        await pilot.press("x")
         slow.go.set()
         await finish(pilot)
-        assert "X stops" not in words(app)
+        assert "x stops" not in words(app)
         assert toasts(app) == []
         assert slow.statistics(_screen(app).inspection) is None  # type: ignore[arg-type]
         await settle(pilot)
@@ -509,7 +553,7 @@ def test_an_export_is_filled_in_and_runs_with_its_progress(
     app = _app(services)
 
     async def story(pilot: Pilot[Any]) -> None:
-        await _press(pilot, "down", "x")
+        await _press(pilot, "down", "X")
         form = app.screen
         assert isinstance(form, CopyForm)
         assert form.query_one("#out", Input).value == "checkpoints/base-step_000000010"
@@ -537,7 +581,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
     services: Services, two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
-    _tell(services, "down", "x", then=lambda app: _has(app, "170.5 KiB are wanted and 10 B free; name a"))
+    _tell(services, "down", "X", then=lambda app: _has(app, "170.5 KiB are wanted and 10 B free; name a"))
 
 
 def test_pruning_says_what_goes_before_it_goes(services: Services, two: Path, said: ScriptedCommands) -> None:
@@ -635,7 +679,7 @@ def test_a_read_only_terminal_reads_and_changes_nothing(services: Services, two:
     app = _app(services)
 
     async def story(pilot: Pilot[Any]) -> None:
-        await _press(pilot, "down", "x", "p", "r")
+        await _press(pilot, "down", "X", "p", "r")
         assert isinstance(app.screen, CheckpointsScreen)
         await _press(pilot, "s")
         _has(app, "embed.weight", "read-only")
@@ -664,11 +708,11 @@ def test_one_command_at_a_time(services: Services, two: Path, said: ScriptedComm
     async def story(pilot: Pilot[Any]) -> None:
         await _press(pilot, "down")
         await pilot.press("v")
-        await _until(pilot, lambda: "X cancels" in words(app))
+        await _until(pilot, lambda: "x cancels" in words(app))
         await pilot.press("v")
-        await _until(pilot, lambda: "One thing at a time: X ends what is under way." in toasts(app))
-        await pilot.press("X")
-        await _until(pilot, lambda: "X cancels" not in words(app))
+        await _until(pilot, lambda: "One thing at a time: x ends what is under way." in toasts(app))
+        await pilot.press("x")
+        await _until(pilot, lambda: "x cancels" not in words(app))
         go.set()
         await finish(pilot)
         _has(app, "not verified since this was opened")
@@ -746,7 +790,7 @@ def test_names_of_strangers_are_shown_as_text(services: Services) -> None:
 
     async def story(pilot: Pilot[Any]) -> None:
         _has(app, "[red]x[b]\\x1b", '"[bold]\\e"', "[/] \\x1b")
-        await _press(pilot, "right_square_bracket", "m", "v", "x")
+        await _press(pilot, "right_square_bracket", "m", "v", "X")
 
     drive(app, story, size=NORMAL)
     assert "\x1b" not in "".join(toasts(app))

@@ -53,6 +53,11 @@ def table_of(app: DaisyApp) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows}
 
 
+def heads(app: DaisyApp) -> list[str]:
+    """The heads of the table's columns, that of the figures' names left out."""
+    return [str(column.label) for column in screen_of(app).query_one(CompareTable).ordered_columns][1:]
+
+
 async def press(pilot: Pilot[Any], *keys: str) -> None:
     for key in keys:
         await pilot.press(key)
@@ -90,6 +95,49 @@ def test_it_begins_with_the_newest_runs_over_each_other(
     async def story(pilot: Pilot[Any]) -> None:
         assert legend(app) == ["tiny", "wide", "base"]
         assert "train loss" in words(app)
+
+    drive(app, story)
+
+
+def test_runs_of_a_sweep_are_told_apart_on_a_narrow_terminal(services: Services, make_run: MakeRun) -> None:
+    names = [f"demo-longer-lr_scale-{scale}" for scale in ("0.5", "1", "2")]
+    paths = [make_run(name, day=day) for day, name in enumerate(names, 1)]
+    app = app_of(services, "compare")
+
+    async def story(pilot: Pilot[Any]) -> None:
+        screen_of(app).context(runs=paths)
+        await settle(pilot)
+        lines = words(app).splitlines()
+        chart = " ".join(line.partition("│")[2] for line in lines[:5])
+        for end in ("scale-0.5 2.", "scale-1 2.", "scale-2 2."):
+            assert f"{end}" in chart
+        listed = [line.partition("│")[0].rstrip() for line in lines[1:4]]
+        assert [line[-3:] for line in listed] == ["e-2", "e-1", "0.5"]
+
+    drive(app, story)
+
+
+def test_two_runs_of_one_name_have_the_time_with_it_wherever_they_are_named(
+    services: Services, make_run: MakeRun
+) -> None:
+    paths = [make_run("demo", day=day) for day in (1, 2)]
+    app = app_of(services, "compare")
+
+    async def story(pilot: Pilot[Any]) -> None:
+        screen_of(app).context(runs=paths)
+        await settle(pilot)
+        assert legend(app) == ["demo 03-01", "demo 03-02"]
+        assert [head.split(" ", 1)[1] for head in heads(app)] == ["demo 03-01", "demo 03-02"]
+        assert words(app).count("demo 03-01") == 3, "in the list, the legend and the table"
+
+    drive(app, story)
+
+
+def test_the_speed_of_compared_runs_is_said_to_be_a_median(services: Services, three: list[Path]) -> None:
+    app = app_of(services, "compare")
+
+    async def story(pilot: Pilot[Any]) -> None:
+        assert table_of(app)["tokens/s, median"] == ["512", "512", "512"]
 
     drive(app, story)
 
@@ -230,8 +278,13 @@ def test_series_are_gone_through_and_picked(services: Services, three: list[Path
         assert chart_of(app).title == "data wait"
         await press(pilot, "s")
         assert "lr head_params" in words(app)
-        await press(pilot, "home", "down", "down", "enter")
+        await press(pilot, "tab", "home", "down", "down", "enter")
         assert chart_of(app).title == "gradient norm"
+        await press(pilot, "s", *"headp")
+        assert "gradient norm" not in words(app).partition("Which series?")[2]
+        await press(pilot, "enter")
+        assert chart_of(app).title == "lr head_params"
+        await press(pilot, "N")
         await press(pilot, "s", "escape")
         assert chart_of(app).title == "gradient norm"
 

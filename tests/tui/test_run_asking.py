@@ -20,6 +20,7 @@ from daisy_tui.app import DaisyApp
 from daisy_tui.commands import CommandError, Done
 from daisy_tui.runs import run_requests
 from daisy_tui.screens.confirm import ConfirmScreen
+from daisy_tui.screens.help import CommandsScreen
 from daisy_tui.screens.run import RunScreen
 from daisy_tui.services import Services
 from daisy_tui.widgets.run_forms import ExportForm, ResumeForm, SetForm
@@ -71,6 +72,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize(
     ("key", "title", "command"),
     [
+        ("x", f"Stop {ID}?", ["runs", "stop", ID, "--no-wait", "--json"]),
         ("T", f"Stop {ID}?", ["runs", "stop", ID, "--no-wait", "--json"]),
         ("I", f"Stop {ID}?", ["runs", "stop", ID, "--no-wait", "--json"]),
         ("w", f"Have {ID} write a checkpoint?", ["runs", "save", ID]),
@@ -125,7 +127,7 @@ def test_a_refused_request_is_said_with_the_reason(
     tell(services, story)
 
 
-@pytest.mark.parametrize("key", ["T", "K", "w", "e", "s", "d"])
+@pytest.mark.parametrize("key", ["x", "T", "K", "w", "e", "s", "d"])
 def test_what_makes_no_sense_now_is_not_asked_but_answered(
     services: Services, said: ScriptedCommands, make_run: MakeRun, key: str
 ) -> None:
@@ -142,7 +144,7 @@ def test_what_makes_no_sense_now_is_not_asked_but_answered(
     assert said.said == []
 
 
-@pytest.mark.parametrize("key", ["T", "K", "w", "e", "s", "d", "r", "x"])
+@pytest.mark.parametrize("key", ["T", "K", "w", "e", "s", "d", "r", "x", "X"])
 def test_a_read_only_terminal_asks_for_nothing(
     services: Services, said: ScriptedCommands, make_run: MakeRun, key: str
 ) -> None:
@@ -411,7 +413,7 @@ def test_exporting_writes_a_table_or_an_archive_with_checkpoints(
     said.answers["runs", "export"] = f"{ID}.tar.gz: 3.00 MiB"
 
     async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
-        await press(pilot, "x")
+        await press(pilot, "X")
         form = pilot.app.screen
         assert isinstance(form, ExportForm)
         assert f"$ daisy runs export {ID} --out {ID}.csv" in " ".join(words(pilot.app).replace("│", " ").split())
@@ -483,6 +485,42 @@ def test_every_command_can_be_seen_as_things_stand(services: Services, make_run:
         assert f"daisy runs stop {ID} --no-wait --json" in words(pilot.app)
 
     tell(services, story, (140, 50))
+
+
+@pytest.mark.parametrize("tab", ["C", "L", "P"])
+def test_commands_to_copy_name_the_run_wherever_one_is_wanted(services: Services, make_run: MakeRun, tab: str) -> None:
+    make_run("x", "running")
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        await press(pilot, tab, "exclamation_mark")
+        assert isinstance(pilot.app.screen, CommandsScreen)
+        lines = [line.split("daisy ", 1)[1].split() for line in words(pilot.app).splitlines() if " daisy " in line]
+        assert ["runs", "set", ID, "KEY=VALUE"] in [line[:4] for line in lines]
+        assert ["train", "configs/tiny.yml", "-p", ID] in [line[:4] for line in lines]
+        assert ["chat", ID] in [line[:2] for line in lines]
+        assert not {"RUN", "CHECKPOINT", "CONFIG"} & {word for line in lines for word in line}
+
+    tell(services, story, (140, 50))
+
+
+def test_a_command_that_is_wrapped_goes_on_below_its_beginning(services: Services, make_run: MakeRun) -> None:
+    run = make_run("with-a-name-that-is-long", "running")
+    command = f"daisy runs stop {run.name} --no-wait --json"
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        for width in (80, 72):
+            await pilot.resize_terminal(width, 24)
+            await press(pilot, "exclamation_mark")
+            lines = words(pilot.app).splitlines()
+            first = next(at for at, line in enumerate(lines) if "daisy runs stop" in line)
+            begin = lines[first].index("daisy")
+            assert lines[first + 1][begin - 10 : begin].isspace()
+            assert not lines[first + 1][begin].isspace()
+            rest = lines[first + 1][begin:].partition("  ")[0]
+            assert rest in command
+            await press(pilot, "escape")
+
+    tell(services, story)
 
 
 def test_a_run_that_lies_elsewhere_is_named_by_its_path(

@@ -12,7 +12,8 @@ from textual.app import App, ComposeResult
 from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
-from daisy_tui.widgets.run_lines import LineList, Row
+from daisy_tui.widgets.cursor_list import Row
+from daisy_tui.widgets.run_lines import LineList
 
 
 class Probe(App[None]):
@@ -192,5 +193,30 @@ def test_what_is_selected_with_the_mouse_can_be_copied() -> None:
         await pilot.mouse_up(LineList, offset=(8, 3))
         await pilot.pause()
         assert app.screen.get_selected_text() == "line 2 [b]\n! line 3 "
+
+    tell(app, story)
+
+
+def test_the_colours_of_cursor_and_selection_let_the_ground_through_as_far_as_they_say() -> None:
+    app = Probe(50)
+
+    def grounds(y: int) -> set[str]:
+        styles = (style for _, style, _ in app.lines.render_line(y))
+        return {style.bgcolor.get_truecolor().hex for style in styles if style is not None and style.bgcolor}
+
+    def laid_over(part: str) -> str:
+        colour = app.lines.get_component_styles(f"lines--{part}").background
+        assert 0 < colour.a < 1
+        return (app.lines.background_colors[1] + colour).hex6.lower()
+
+    async def story(pilot: Pilot[Any]) -> None:
+        app.screen.set_focus(None)
+        await pilot.pause()
+        assert grounds(0) == {laid_over("cursor")}
+        await pilot.mouse_down(LineList, offset=(2, 2))
+        await pilot.hover(LineList, offset=(8, 3))
+        await pilot.mouse_up(LineList, offset=(8, 3))
+        await pilot.pause()
+        assert laid_over("chosen") in grounds(2)
 
     tell(app, story)

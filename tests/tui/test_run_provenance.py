@@ -35,7 +35,7 @@ def test_a_value_has_the_layer_file_and_line_that_it_was_started_with(workspace:
     assert of(run, workspace, "training_sequence_length")[2:] == ("config", "configs/small.yml:3")
     assert of(run, workspace, "head_dim")[2:] == ("spec", "model_specs/tiny.yml:4")
     assert of(run, workspace, "seed")[2:] == ("default", "default")
-    assert "it was tiny, model_specs/tiny.yml" in of(run, workspace, "model_spec").source
+    assert of(run, workspace, "model_spec") == Setting("model_spec", "tiny", "config", "configs/small.yml:1")
     assert provenance(run, workspace).note == ""
 
 
@@ -48,6 +48,18 @@ def test_a_file_that_was_edited_since_is_not_named_as_the_source(workspace: Path
     )
     path.write_text(path.read_text() + "seed: 7\n")
     assert of(run, workspace, "seed")[2:] == ("other", "configs/small.yml:5 says 7 now")
+
+
+def test_the_spec_that_was_chosen_is_told_where_the_run_knows_it(workspace: Path) -> None:
+    (workspace / "model_specs/other.yml").write_text((workspace / "model_specs/tiny.yml").read_text())
+    typed = started(workspace, "model_spec=other", spec="other")
+    assert of(typed, workspace, "model_spec")[1:] == ("other", "override", "override 'model_spec=other'")
+    (workspace / "configs/small.yml").unlink()
+    assert of(typed, workspace, "model_spec")[1:] == ("other", "other", "run.json")
+
+
+def test_a_run_that_knows_no_spec_has_no_line_for_one(workspace: Path) -> None:
+    assert "model_spec" not in [one.key for one in provenance(started(workspace, spec=None), workspace).settings]
 
 
 def test_a_file_that_is_gone_leaves_the_values_and_says_so(workspace: Path) -> None:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from made_checkpoints import write_checkpoints
-from made_runs import NOW, STEP_TOKENS, log_point
+from made_runs import CONFIG, NOW, STEP_TOKENS, log_point
 from terminal import app_of, drive, finish, settle, toasts, words
 from textual.pilot import Pilot
 
+from core.config.model_spec import ModelSpec
 from daisy_tui.app import DaisyApp
 from daisy_tui.runs.log_look import LogReader
 from daisy_tui.runs.run_look import RunReader
 from daisy_tui.screens import run_view
+from daisy_tui.screens.help import HelpScreen
+from daisy_tui.screens.pick import PickScreen
 from daisy_tui.screens.run import RunScreen
 from daisy_tui.services import Services
 from daisy_tui.settings import Settings
 from daisy_tui.widgets.chart import BrailleChart
 from daisy_tui.widgets.run_banner import AdviceScreen
-from daisy_tui.widgets.run_picker import PickRunScreen
 
 MakeRun = Callable[..., Path]
 Story = Callable[[Pilot[Any], RunScreen], Any]
@@ -74,7 +78,7 @@ def test_an_empty_folder_says_what_starts_a_run_and_the_first_run_appears_by_its
 ) -> None:
     async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
         assert "No runs here yet" in words(pilot.app)
-        await press(pilot, "L", "E", "O", "P", "C", "h", "escape", "T", "r", "b", "x", "less_than_sign")
+        await press(pilot, "L", "E", "O", "P", "C", "h", "escape", "T", "r", "b", "x", "X", "less_than_sign")
         make_run("first", "starting", steps=0)
         await settle(pilot)
         await press(pilot, "C")
@@ -108,7 +112,8 @@ def test_a_run_is_picked_by_a_few_letters(services: Services, make_run: MakeRun)
 
     async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
         await press(pilot, "p")
-        assert isinstance(pilot.app.screen, PickRunScreen)
+        assert isinstance(pilot.app.screen, PickScreen)
+        assert "Which run?" in words(pilot.app)
         assert "2 of 2 runs" in words(pilot.app)
         await press(pilot, *"swp")
         assert "1 of 2 runs" in words(pilot.app)
@@ -168,7 +173,7 @@ def test_a_folder_that_vanishes_is_said_and_another_run_can_be_shown(services: S
             screen.context(tab=tab)
             await settle(pilot)
             assert "The folder of 20260302-110000-x is gone" in words(pilot.app)
-        await press(pilot, "T", "s", "b", "x", "h", "escape")
+        await press(pilot, "T", "s", "b", "x", "X", "h", "escape")
         screen.context(run=other)
         await finish(pilot)
         assert "✓ finished  20260301-110000-other" in words(pilot.app)
@@ -276,6 +281,106 @@ def test_charts_are_smoothed_logarithmic_and_over_another_axis_by_key(services: 
         assert "smoothed" not in words(pilot.app)
 
     tell(services, story, WIDE)
+
+
+def test_how_much_a_line_is_smoothed_stands_beside_its_figure_and_nowhere_cut(
+    services: Services, make_run: MakeRun
+) -> None:
+    make_run("x", "running")
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        await press(pilot, "a", "y", "m", "m", "m", "m")
+        assert re.search(r"● train ~0\.9 \d\.\d+", words(pilot.app))
+        assert re.search(r"▲ val \d\.\d+", words(pilot.app)), "what is not smoothed says nothing"
+        assert "over tokens · log y" in words(pilot.app)
+        assert "smoothed" not in words(pilot.app)
+        await press(pilot, "n")
+        assert "~0.9" not in words(pilot.app), "learning rates are not smoothed"
+
+    tell(services, story)
+
+
+def test_the_help_explains_the_signs_of_the_charts(services: Services, make_run: MakeRun) -> None:
+    make_run("x", "running")
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        await press(pilot, "question_mark")
+        assert isinstance(pilot.app.screen, HelpScreen)
+        for sign in ("◆  ", "┴  ", "▸  ", "↻  ", "┊  ", "×  ", "process RAM  "):
+            assert sign in words(pilot.app)
+
+    tell(services, story, (120, 90))
+
+
+def test_the_help_names_the_keys_of_the_focus_and_of_all_that_it_is_made_of(
+    services: Services, make_run: MakeRun
+) -> None:
+    make_run("x", "running")
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        await press(pilot, "L", "question_mark")
+        _, _, there = words(pilot.app).partition("Where the focus is")
+        there = there.partition("Signs and words")[0]
+        for key in ("↑ k        Up", "pagedown   Page down", "←          Left", "⏎          Choose"):
+            assert key in there
+        assert "Scroll" not in there, "what Textual's own classes bind is not Daisy's to tell"
+
+    tell(services, story, (120, 90))
+
+
+@pytest.mark.parametrize(("size", "is_said"), [((80, 24), False), ((80, 40), True), (WIDE, True)])
+def test_signs_that_are_on_the_charts_are_explained_below_them_where_there_is_room(
+    services: Services, make_run: MakeRun, size: tuple[int, int], is_said: bool
+) -> None:
+    path = make_run("x", "running")
+    happened = [("checkpoint", {"path": "step_000000010"}), ("resumed", {}), ("resumed", {})]
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        assert "checkpoint" not in words(pilot.app).splitlines()[-2]
+        with (path / "events.jsonl").open("a") as file:
+            for step, (kind, more) in enumerate(happened, 10):
+                record = {"time": NOW - 80 + 2 * step, "event": kind, "step": step, "tokens": step * STEP_TOKENS}
+                file.write(json.dumps(record | more) + "\n")
+        await settle(pilot)
+        below = words(pilot.app).splitlines()[-2].split("   ")
+        assert ([word.strip() for word in below][:2] == ["◆ checkpoint", "↻ resumed"]) is is_said
+        other = make_run("y", "queued", steps=0, day=2)
+        screen.context(run=other)
+        await finish(pilot)
+        assert "◆ checkpoint" not in words(pilot.app), "of another run other things are told"
+
+    tell(services, story, size)
+
+
+def test_of_a_path_in_the_config_the_end_is_seen_and_the_spec_that_was_chosen(
+    services: Services, make_run: MakeRun
+) -> None:
+    far = Path("specs", *(10 * ["far-away"]), "and-deep")
+    far.mkdir(parents=True)
+    spec = {key: value for key, value in CONFIG.items() if key in ModelSpec.model_fields}
+    (far / "pico.yml").write_text(yaml.safe_dump(spec))
+    Path("configs").mkdir()
+    rest = {key: value for key, value in CONFIG.items() if key not in spec} | {"target_tokens": 81_920}
+    Path("configs/tiny.yml").write_text(yaml.safe_dump(rest | {"model_spec": str(far / "pico.yml")}))
+    path = make_run("x", "finished", target_steps=80)
+    facts = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(facts | {"spec": str(far / "pico.yml")}))
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        await press(pilot, "O", "slash", *"num_", "enter")
+        lines = words(pilot.app).splitlines()
+        (line,) = [line.rstrip() for line in lines if line.lstrip().startswith("num_layers")]
+        assert re.search(r" …\S*/and-deep/pico\.yml:\d+$", line)
+        assert len(line) <= 80
+        await pilot.resize_terminal(200, 24)
+        await finish(pilot)
+        assert re.search(rf"num_layers +2 +{far}/pico\.yml:\d+", words(pilot.app))
+        await pilot.resize_terminal(80, 24)
+        await press(pilot, "escape", "slash", *"model_spec", "enter")
+        assert re.search(r"model_spec +specs/far-away/", words(pilot.app)), "what was chosen"
+        assert "stands for itself" not in words(pilot.app)
+
+    tell(services, story)
 
 
 def test_charts_begin_as_the_settings_say(
@@ -438,6 +543,6 @@ def test_names_of_runs_and_reasons_are_never_markup(services: Services, make_run
     async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
         assert "[red]x[b]" in words(pilot.app)
         assert "ValueError: [/bold] \\x1b[31m" in words(pilot.app)
-        await press(pilot, "h", "escape", "p", "escape", "x", "escape")
+        await press(pilot, "h", "escape", "p", "escape", "X", "escape")
 
     tell(services, story)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
 import daisy_tui.web
-from daisy_tui.web import Pages
+from core.errors import DaisyError
+from daisy_tui.web import Pages, serve_pages
 
 PAGE = Path(daisy_tui.web.__file__).parent / "web_page"
 
@@ -52,3 +54,14 @@ def test_the_page_names_no_other_machine() -> None:
     _, page = _ask("/", {})
     named: Any = set(re.findall(r"(?:https?|wss?)://([^/:\"']+)", page))
     assert named == {"127.0.0.1"}
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DaisyError, match=f"--port {port}: .*in use; another --port may be free"):
+            serve_pages("true", "127.0.0.1", port, tmp_path)
+    assert "Daisy on" not in capsys.readouterr().out
