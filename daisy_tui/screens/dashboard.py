@@ -73,6 +73,8 @@ class DashboardScreen(DaisyScreen):
         self._selected: RunRow | None = None
         self._said: dict[str, str] = {}
         self._offered: frozenset[str] = frozenset()
+        self._devices = Panel("Devices", id="devices", wraps=False)
+        self._queue, self._servers = QueuePanel(), Panel("Servers", id="servers")
         # Of the threads that look: only they touch these.
         self._picker = Picker()
         self._reader: DetailReader | None = None
@@ -90,19 +92,20 @@ class DashboardScreen(DaisyScreen):
                 yield RunsTable()
                 yield Static("", id="instead", markup=False)
             yield Panel("Run", id="details")
-        with Horizontal(id="panels"):
-            yield Panel("Devices", id="devices", wraps=False)
-            with Vertical(id="panels-right"):
-                yield QueuePanel()
-                yield Panel("Servers", id="servers")
+        yield Horizontal(id="panels")
         yield Line(id="machine-line")
         yield Line(id="queue-line")
 
     def on_mount(self) -> None:
+        self.once_painted(self._mount_panels)
         self._runs_poll = self.poll("runs", _RUNS_S, self._look_at_runs, self._show_runs)
         self.poll("devices", _DEVICES_S, self._look_at_devices, self._show_devices)
         self.poll("leases", _LEASES_S, lambda: look_around(self.services.serving.status()), self._show_leases)
         self._details_poll = self.poll("details", _DETAILS_S, self._look_at_details, self._show_details)
+
+    async def _mount_panels(self) -> None:
+        right = Vertical(self._queue, self._servers, id="panels-right")
+        await self.query_one("#panels").mount(self._devices, right)
 
     # Looking, in threads
 
@@ -158,15 +161,15 @@ class DashboardScreen(DaisyScreen):
         if has_moved and self._looked.every:
             self._show_runs(self._looked)
         labels = device_labels(self._snapshot)
-        self.query_one(QueuePanel).show(overview.queue, labels, overview.problem)
-        self.query_one("#servers", Panel).show(servers_lines(overview))
+        self._queue.show(overview.queue, labels, overview.problem)
+        self._servers.show(servers_lines(overview))
         self.query_one("#queue-line", Line).show(queue_line(overview))
         self._show_machine()
         self._offer()
 
     def _show_machine(self) -> None:
-        devices, (history, failure) = self.query_one("#devices", Panel), self._machine
-        devices.show(devices_lines(history, self._overview, failure, devices.size.width))
+        history, failure = self._machine
+        self._devices.show(devices_lines(history, self._overview, failure, self._devices.size.width))
         self.query_one("#machine-line", Line).show(machine_line(self._snapshot, self._overview, failure))
 
     def _show_details(self, details: Details | None) -> None:
@@ -207,7 +210,7 @@ class DashboardScreen(DaisyScreen):
 
         To be compared are the marked ones as they are listed, and beside a single one that under the cursor.
         """
-        row, marked, panel = self._selected, self.query_one(RunsTable).marked, self.query_one(QueuePanel)
+        row, marked, panel = self._selected, self.query_one(RunsTable).marked, self._queue
         here = row.id if row is not None else None
         compared = [one for one in self._looked.rows if one.id in marked or (len(marked) == 1 and one.id == here)]
         waiting = next((one for one in self._overview.queue if one.id == here), None)
@@ -293,7 +296,7 @@ class DashboardScreen(DaisyScreen):
 
     @on(OptionList.OptionSelected, "#queue")
     def _open_waiting(self) -> None:
-        if (waiting := self.query_one(QueuePanel).chosen) is not None:
+        if (waiting := self._queue.chosen) is not None:
             self.post_message(Open("run", run=waiting.run))
 
     def action_compare(self) -> None:

@@ -36,15 +36,16 @@ class Panel(VerticalScroll, can_focus=True):
         self.border_title = title
         self._wraps = wraps
         self._words = Content("")
+        self._static = Static("", markup=False)
 
     def compose(self) -> ComposeResult:
-        yield Static("", markup=False)
+        yield self._static
 
     def show(self, words: Content) -> None:
         """Show these words."""
         if not _are_same(words, self._words):
             lines_before, self._words = self._words.plain.count("\n"), words
-            self.query_one(Static).update(words, layout=self._wraps or words.plain.count("\n") != lines_before)
+            self._static.update(words, layout=self._wraps or words.plain.count("\n") != lines_before)
 
 
 def _are_same(one: Content, other: Content) -> bool:
