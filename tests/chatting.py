@@ -1,13 +1,17 @@
-"""What tests of the chat have in common: children that are none, a chat screen on scripted servers, and waiting."""
+"""What tests of the chat have in common: children that are none, a chat screen on scripted servers, servers of another
+kind, and waiting."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from serving import ScriptedBackend, ScriptedEngine, says
@@ -154,6 +158,59 @@ def tell(app: DaisyApp, story: Callable[[Pilot[Any]], Any], size: tuple[int, int
         drive(app, telling, size)
     finally:
         app.services.close()
+
+
+@contextmanager
+def sending(stream: Iterable[bytes], models: bytes = b'{"data": [{"id": "stranger"}]}') -> Iterator[str]:
+    """The URL of a server of another kind, whose every answer is `stream` as it stands; it may have no end."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(models)))
+            self.end_headers()
+            with suppress(ConnectionError):
+                self.wfile.write(models)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200 if self.path.endswith("/completions") else 404)
+            self.end_headers()
+            if self.path.endswith("/completions"):
+                with suppress(ConnectionError):
+                    for part in stream:
+                        self.wfile.write(part)
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Nothing is said."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def chunk(text: Any, **more: Any) -> bytes:
+    """A line of a stream that says this, in a chat and in a text."""
+    choice = {"delta": {"content": text}, "text": text, **more}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+def reaching(most: int) -> Callable[[Request], Iterable[Piece]]:
+    """An answer that ends at max_tokens, or with `most` tokens before."""
+
+    def script(request: Request) -> Iterable[Piece]:
+        tokens = min(request.max_tokens, most)
+        for place in range(tokens):
+            yield Piece("a", (Scored(97, -0.1, ((97, -0.1),)),), completion_tokens=place + 1)
+        yield Piece("", (), "length" if request.max_tokens <= most else "stop", completion_tokens=tokens)
+
+    return script
 
 
 def spelled(text: str, *, every: int = 3) -> Callable[[Request], Iterable[Piece]]:

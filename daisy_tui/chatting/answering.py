@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 from daisy_tui.chatting.client import Client, ClientError, Stream
 from daisy_tui.chatting.lens import tokens_of
+from daisy_tui.chatting.room import as_count
 from daisy_tui.chatting.turns import Speed, Turn
+
+# No more is taken of one answer, whatever its server says: it is all kept, and shown.
+MOST_CHARACTERS, MOST_TOKENS = 1 << 18, 1 << 16
+_TIMES = ("queued_s", "prefill_s", "decode_s")
+_WRONG = (AttributeError, TypeError, ValueError, KeyError, OverflowError)
 
 
 class Asking(NamedTuple):
-    """What is sent where. With `is_over` nothing is: the answer is complete as it stands."""
+    """What is sent where, to a model that holds `size` tokens, 0 where that is not known. With `is_over` nothing is
+    sent: the answer is complete as it stands."""
 
     path: str
     body: dict[str, Any]
+    size: int = 0
     is_over: bool = False
 
 
@@ -47,8 +56,10 @@ class Answering:
         self._is_stopped = False
         self._began = 0.0
         self._first: float | None = None
-        self._usage: dict[str, Any] = {}
+        self._asked = Asking("", {})
+        self._usage: dict[str, int] = {}
         self._timing: dict[str, float] = {}
+        self._size = sum(map(len, turn.pieces))  # bytes of tokens count where they are more
         # What was said before this answer went on from there.
         self._said_before = len(turn.pieces), len(turn.tokens)
 
@@ -69,37 +80,64 @@ class Answering:
         self._keeper.begun(turn)
         self._began = self._clock()
         try:
-            path, body, is_over = self._asking()
-            if is_over:
+            self._asked = self._ask()
+            if self._asked.is_over:
                 turn.ended = "stop"
                 return
-            self._stream = self._client.stream(path, body)
+            self._stream = self._client.stream(self._asked.path, self._asked.body)
             if self._is_stopped:
                 self._stream.cut()
             yield from self._read(self._stream)
         except ClientError as error:
-            turn.ended, turn.failure = "failed", str(error)
+            turn.ended = "full" if error.code == "context_length_exceeded" else "failed"
+            turn.failure = str(error)
             raise
         finally:
-            if turn.ended is None or (self._is_stopped and turn.ended == "failed"):
+            if turn.ended is None or (self._is_stopped and turn.failure):
                 turn.ended, turn.failure = "cut", ""
             turn.speed = self._speed()
             self._keeper.ended(turn)
 
+    def _ask(self) -> Asking:
+        try:
+            return self._asking()
+        except _WRONG as error:
+            raise self._no_such_kind() from error
+
     def _read(self, stream: Stream) -> Generator[str, None, None]:
+        turn = self.turn
         try:
             with closing(self._chunks(stream)) as chunks:
                 for chunk in chunks:
-                    self._usage = chunk.get("usage") or self._usage
-                    self._timing = chunk.get("timing") or self._timing
+                    self._count(chunk)
                     self._take_prompt(chunk)
                     for choice in chunk.get("choices") or ():
                         if piece := self._take(choice):
                             yield piece
-                    self.turn.speed = self._speed()
-                    self._keeper.grown(self.turn)
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
-            raise ClientError(f"{self._client.url}: answers not as a server of OpenAI's kind does") from error
+                    if self._size > MOST_CHARACTERS or max(len(turn.pieces), len(turn.tokens)) > MOST_TOKENS:
+                        turn.ended = "cut"
+                        turn.failure = f"cut at {self._size:,} characters: that is all that is taken of one answer"
+                        return
+                    turn.speed = self._speed()
+                    self._keeper.grown(turn)
+        except _WRONG as error:
+            raise self._no_such_kind() from error
+        size = self._asked.size
+        if turn.ended == "length" and size and turn.held is not None and turn.held >= size:
+            turn.ended = "full"
+
+    def _no_such_kind(self) -> ClientError:
+        return ClientError(f"{self._client.url}: answers not as a server of OpenAI's kind does")
+
+    def _count(self, chunk: dict[str, Any]) -> None:
+        """Keep the counts and times that a chunk brings."""
+        if usage := chunk.get("usage"):
+            self._usage = {name: as_count(value) for name, value in usage.items()}
+            total = self._usage.get("prompt_tokens", 0) + self._usage.get("completion_tokens", 0)
+            self.turn.held = total or self.turn.held
+        if timing := chunk.get("timing"):
+            times = {name: float(timing[name]) for name in _TIMES}
+            self._timing = times if all(isfinite(time) for time in times.values()) else {}
 
     @staticmethod
     def _chunks(stream: Stream) -> Generator[dict[str, Any], None, None]:
@@ -109,7 +147,10 @@ class Answering:
         """Keep what a choice has brought; returns its text."""
         self._take_prompt(choice)
         tokens = tokens_of(choice)
-        piece = str(choice.get("text") or (choice.get("delta") or {}).get("content") or "")
+        piece = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
+        # Half of a pair of surrogates is no text: no server takes it back.
+        piece = piece if piece.isascii() else piece.encode(errors="replace").decode()
+        self._size += max(len(piece), sum(len(token.raw) for token in tokens))
         if self._first is None and (piece or tokens):
             self._first = self._clock()
         self.turn.tokens += tokens
@@ -131,4 +172,13 @@ class Answering:
         said = max(len(self.turn.pieces) - pieces, len(self.turn.tokens) - tokens)
         first_s = timing["queued_s"] + timing["prefill_s"] if timing else first - self._began
         rest_s = timing["decode_s"] if timing else now - first
-        return Speed(self._usage.get("completion_tokens") or said, first_s, rest_s, self.turn.ended == "length")
+        return Speed(self._usage.get("completion_tokens") or said, first_s, rest_s, self._cut())
+
+    def _cut(self) -> str:
+        """Why it ended before its end."""
+        if self.turn.ended == "full":
+            return f"the context of {self._asked.size:,} tokens is full" if not self.turn.failure else ""
+        if self.turn.ended == "length":
+            most = as_count(self._asked.body.get("max_tokens"))
+            return f"cut at max_tokens {most:,}" if most else "cut at its server's limit"
+        return ""

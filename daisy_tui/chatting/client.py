@@ -17,9 +17,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core.errors import DaisyError
+from core.text import printable, size
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _CONNECT_S = 10.0
+_ANSWER_S = 15.0  # of what a server knows without computing
+# Of what a server says, whoever it is: a context's ids are a line of half a MiB, a token with its alternatives 1 KiB.
+_MOST_BYTES = {"GET": 1 << 20, "POST": 16 << 20}
+_MOST_STREAMED, _LONGEST_LINE = 64 << 20, 4 << 20
+_LONGEST_REFUSAL, _LONGEST_REASON = 64 << 10, 400
 
 
 class ClientError(DaisyError):
@@ -59,22 +65,26 @@ class Client:
         self._key_hint = f"; {key_hint}" if key_hint else ""
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
-    def get(self, path: str, *, within_s: float | None = None) -> dict[str, Any]:
+    def get(self, path: str, *, within_s: float = _ANSWER_S) -> dict[str, Any]:
         """What the server answers. Raises ClientError, also where it is silent for longer than `within_s`."""
         return self._whole("GET", path, None, within_s)
 
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any], *, within_s: float | None = None) -> dict[str, Any]:
         """What the server answers to a body. Raises ClientError."""
-        return self._whole("POST", path, body)
+        return self._whole("POST", path, body, within_s)
 
     def _whole(
         self, method: str, path: str, body: dict[str, Any] | None, within_s: float | None = None
     ) -> dict[str, Any]:
         connection, response = self.ask(method, path, body, lambda sock: sock.settimeout(within_s))
         try:
-            return _object(response.read())
+            most = _MOST_BYTES[method]
+            said = response.read(most + 1)
+            if len(said) > most:
+                raise ClientError(f"{self.url}: answers with more than {size(most)}, which no server of this kind does")
+            return _object(said)
         except (OSError, http.client.HTTPException) as error:
-            raise ClientError(f"{self.url}: the connection was lost: {error}") from error
+            raise ClientError(f"{self.url}: the connection was lost: {_line(error)}") from error
         finally:
             connection.close()
 
@@ -105,13 +115,14 @@ class Client:
             connection.request(method, self._prefix + path, data, headers)
             response = connection.getresponse()
             if response.status >= 400:
-                said = response.read()
+                said = response.read(_LONGEST_REFUSAL)
                 connection.close()
                 raise self._refused(response.status, said)
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise ClientError(f"{self.url}: cannot be asked: {why}; `daisy serve CKPT` starts a server") from error
+            words = f"{self.url}: cannot be asked: {_line(why)}; `daisy serve CKPT` starts a server"
+            raise ClientError(words) from error
         except BaseException:
             connection.close()
             raise
@@ -121,8 +132,10 @@ class Client:
         try:
             error = json.loads(said)["error"]
             hint = self._key_hint if status == 401 else ""
-            return ClientError(f"{self.url}: {error['message']}{hint}", error.get("code"))
-        except (ValueError, KeyError, TypeError):
+            return ClientError(f"{self.url}: {_line(error['message'])}{hint}", error.get("code"))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            if status == 401:
+                return ClientError(f"{self.url}: wants a key, or another one{self._key_hint}")
             return ClientError(f"{self.url}: answers {status}, and not as a server of Daisy's or OpenAI's kind")
 
 
@@ -167,30 +180,48 @@ class Stream:
         url = self._client.url
         connection, response = self._client.ask("POST", self._path, self._body, self._connected)
         try:
-            for line in response:
+            for line in _lines(response, url):
                 if self.is_cut:
                     return
-                if not line.startswith(b"data: "):
+                field, _, value = line.partition(b":")
+                if field != b"data":
                     continue
-                if line.strip() == b"data: [DONE]":
+                if value.strip() == b"[DONE]":
                     return
-                chunk = _object(line[len(b"data: ") :])
-                if "error" in chunk:
-                    said = chunk["error"] if isinstance(chunk["error"], dict) else {"message": chunk["error"]}
-                    raise ClientError(f"{url}: {said.get('message')}", said.get("code"))
+                chunk = _object(value)
+                if error := chunk.get("error"):
+                    said = error if isinstance(error, dict) else {"message": error}
+                    raise ClientError(f"{url}: {_line(said.get('message'))}", said.get("code"))
                 yield chunk
             raise ClientError(f"{url}: the server ended in the middle of the answer")
         except (OSError, http.client.HTTPException) as error:
-            raise ClientError(f"{url}: the connection was lost: {error}") from error
+            raise ClientError(f"{url}: the connection was lost: {_line(error)}") from error
         finally:
             response.close()
             connection.close()
 
 
+def _lines(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
+    """The lines of a stream, as long as there is an end to them. Raises ClientError."""
+    left = _MOST_STREAMED
+    while line := response.readline(_LONGEST_LINE):
+        left -= len(line)
+        if left < 0 or (len(line) == _LONGEST_LINE and not line.endswith(b"\n")):
+            what = f"a line of more than {size(_LONGEST_LINE)}" if left >= 0 else f"more than {size(_MOST_STREAMED)}"
+            raise ClientError(f"{url}: sends {what}, and what came until then is kept")
+        yield line
+
+
+def _line(said: Any) -> str:
+    """What a server gives as a reason, in one line that does nothing to the terminal."""
+    words = printable(" ".join(str(said).split()))
+    return words if len(words) <= _LONGEST_REASON else words[:_LONGEST_REASON] + "…"
+
+
 def _object(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClientError("the server's answer is not JSON") from error
     if not isinstance(value, dict):
         raise ClientError("the server's answer is not an object")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from daisy_tui.chatting.answering import Answering, Asking, Keeper
 from daisy_tui.chatting.client import Client, ClientError
 from daisy_tui.chatting.lens import Alternative, forked, ids, texts
+from daisy_tui.chatting.room import Room, answer_limit, as_count
 from daisy_tui.chatting.turns import Speed, Turn, Turns
 
 # By the model's chat template; as plain text, in which every question begins a line; or as text exactly as typed.
 Form = Literal["chat", "plain", "text"]
+_COUNTS_WITHIN_S = 20.0
 
 
 class NoKeeper:
@@ -34,7 +36,8 @@ class Conversation:
 
     `alternatives` are asked for at the place of each token; None asks for no logprobs at all. Only a server of Daisy's
     `gives_ids`, from which an answer can be taken up, `end` being that of end-of-text. `model` is written beside what
-    it says.
+    it says; it holds `size` tokens, 0 where nobody has said how many. Without max_tokens among the `sampling`, an
+    answer has `answer_limit` of them, or all that are left.
     """
 
     client: Client
@@ -45,6 +48,7 @@ class Conversation:
     gives_ids: bool = False
     end: int | None = None
     model: str = ""
+    size: int = 0
     tree: Turns = field(default_factory=Turns)
     keeper: Keeper = field(default_factory=NoKeeper)
     clock: Callable[[], float] = time.monotonic
@@ -91,6 +95,12 @@ class Conversation:
             mine = self.tree.add(turn.role, self.tree.tip, turn.text)
             mine.tokens, mine.prompt_ids, mine.asked = [*turn.tokens], turn.prompt_ids, turn.asked
             mine.model, mine.time, mine.ended, mine.speed = turn.model, turn.time, turn.ended, turn.speed
+
+    def room(self, turn: Turn | None = None) -> Room | None:
+        """What is taken of what the model holds up to a turn, or to the last one; None where nobody knows."""
+        line = _line(self.tree.tip if turn is None else turn)
+        held = next((turn.held for turn in reversed(line) if turn.held is not None), None)
+        return Room(self.size, held) if self.size and held is not None else None
 
     def new(self) -> None:
         """Begin anew, beside what was said; the system's text stays."""
@@ -146,7 +156,9 @@ class Conversation:
         prompt = [*turn.prompt_ids, *said]
 
         def asking() -> Asking:
-            return Asking("", {}, is_over=True) if is_over else self._asking_on(prompt, said, asked)
+            # Going on where an answer was cut is another one, whose tokens count anew.
+            counted = 0 if alternative is None else len(said)
+            return Asking("", {}, is_over=True) if is_over else self._asking_on(prompt, counted, asked)
 
         return Answering(self.client, new, asking, self.clock, self.keeper)
 
@@ -179,23 +191,22 @@ class Conversation:
         return text
 
     def _asking(self, question: Turn, asked: dict[str, Any]) -> Asking:
-        if self.form == "chat":
-            return Asking("/v1/chat/completions", {"messages": self.messages(question), **asked, **self._options(True)})
-        text = self.prompt(question)
-        room = {} if "max_tokens" in asked else self._room(text)
-        return Asking("/v1/completions", {"prompt": text, **room, **asked, **self._options(False)})
+        is_chat = self.form == "chat"
+        said = {"messages": self.messages(question)} if is_chat else {"prompt": self.prompt(question)}
+        counts, path = ("/v1/chat/render", "/v1/chat/completions") if is_chat else ("/tokenize", "/v1/completions")
+        most = {} if "max_tokens" in asked else self._most(*self._count(counts, said))
+        return Asking(path, {**said, **most, **asked, **self._options(is_chat)}, self.size)
 
-    def _asking_on(self, prompt: list[int], said: Sequence[int], asked: dict[str, Any]) -> Asking:
-        """Going on from ids, the last of which were said already."""
-        if "max_tokens" in asked:
-            room = {"max_tokens": max(1, asked["max_tokens"] - len(said))}
-        else:
-            room = self._room("", len(prompt))
+    def _asking_on(self, prompt: list[int], counted: int, asked: dict[str, Any]) -> Asking:
+        """Going on from ids, so many of which count as said already."""
+        size, _ = self._count("/tokenize", {"prompt": ""})
+        wanted = max(1, asked["max_tokens"] - counted) if "max_tokens" in asked else None
+        most = self._most(size, len(prompt), wanted)
         stops = [*asked.get("stop", ())]
         if self.form == "chat":
             stops += self.client.post("/v1/chat/render", {"messages": [{"role": "user", "content": ""}]})["stop"]
-        body = {"prompt": prompt, **asked, **room, **({"stop": stops} if stops else {}), **self._options(False)}
-        return Asking("/v1/completions", body)
+        body = {"prompt": prompt, **asked, **most, **({"stop": stops} if stops else {}), **self._options(False)}
+        return Asking("/v1/completions", body, self.size)
 
     def _options(self, is_chat: bool) -> dict[str, Any]:
         options: dict[str, Any] = {"stream_options": {"include_usage": True}}
@@ -205,15 +216,22 @@ class Conversation:
             options |= chat if is_chat else {"logprobs": self.alternatives}
         return options
 
-    def _room(self, text: str, ids: int = 0) -> dict[str, int]:
-        """All that fits behind a text and so many ids: completions have 16 tokens by default, which is no answer."""
+    def _count(self, path: str, said: dict[str, Any]) -> tuple[int, int]:
+        """The tokens that the model holds, and those of what is said; 0 where its server does not know."""
         try:
-            counted = self.client.post("/tokenize", {"prompt": text})
+            counted = self.client.post(path, said, within_s=_COUNTS_WITHIN_S)
         except ClientError:  # another program's server, or one that will say the same of the question itself
-            return {}
-        # An empty prompt is end-of-text.
-        left = counted.get("max_model_len", 0) - (ids or max(1, counted.get("count", 0)))
-        return {"max_tokens": left} if left > 0 else {}
+            return self.size, 0
+        self.size = as_count(counted.get("max_model_len")) or self.size
+        return self.size, max(1, as_count(counted.get("count")))  # an empty prompt is end-of-text
+
+    @staticmethod
+    def _most(size: int, held: int, wanted: int | None = None) -> dict[str, int]:
+        """How long an answer may be: what is wanted, or what is sensible, and no more than there is room for."""
+        most = answer_limit(size) if wanted is None else wanted
+        if size and held >= size:
+            return {}  # the server says so better
+        return {"max_tokens": min(most, size - held) if size else most}
 
 
 def _line(turn: Turn) -> list[Turn]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Sequence
-from math import exp, inf, log
+from math import exp, inf, isnan, log
 from typing import Any, Literal, NamedTuple
 
 By = Literal["probability", "entropy"]
 LEVELS = 4
+_MOST_TOP, _LONGEST_RAW = 32, 512  # of what a server tells of a token: some tell more than was asked for
 # Above the first a token is as good as certain; entropy in nats, of which a fair coin has 0.69.
 _PROBABILITIES, _ENTROPIES = (0.5, 0.2, 0.05), (0.5, 1.5, 3.0)
 _LEAST_LOGPROB = -9999.0  # what stands for an infinite one in JSON
@@ -130,7 +131,10 @@ def tokens_of(choice: dict[str, Any]) -> list[Token]:
     if not said:
         return []
     if "content" in said:
-        return [Token(*_entry(entry), tuple(map(_entry, entry.get("top_logprobs") or ()))) for entry in said["content"]]
+        return [
+            Token(*_entry(entry), tuple(map(_entry, (entry.get("top_logprobs") or ())[:_MOST_TOP])))
+            for entry in said["content"]
+        ]
     tops = said.get("top_logprobs") or [None] * len(said["tokens"])
     parts = zip(said["tokens"], said["token_logprobs"], tops, strict=True)
     return [_named(token, logprob, top or {}) for token, logprob, top in parts]
@@ -164,13 +168,13 @@ def _surprise(probability: float) -> float:
 
 
 def _entry(entry: dict[str, Any]) -> Alternative:
-    raw = bytes(entry["bytes"]) if entry.get("bytes") is not None else _raw(entry["token"])
+    raw = bytes(entry["bytes"][:_LONGEST_RAW]) if entry.get("bytes") is not None else _raw(entry["token"])
     return Alternative(_id(entry.get("id")), raw, _logprob(entry["logprob"]))
 
 
 def _named(token: str, logprob: float | None, top: dict[str, float]) -> Token:
     others = sorted((Alternative(None, _raw(key), _logprob(value)) for key, value in top.items()), key=_likeliest)
-    return Token(None, _raw(token), _logprob(logprob or 0.0), tuple(others))
+    return Token(None, _raw(token), _logprob(logprob or 0.0), tuple(others[:_MOST_TOP]))
 
 
 def _likeliest(alternative: Alternative) -> float:
@@ -179,6 +183,7 @@ def _likeliest(alternative: Alternative) -> float:
 
 def _raw(token: str) -> bytes:
     """A token's bytes from its name, which is its text, or its bytes as OpenAI writes them."""
+    token = token[:_LONGEST_RAW]
     if _BYTES.fullmatch(token):
         return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
     return token.encode(errors="replace")
@@ -186,6 +191,8 @@ def _raw(token: str) -> bytes:
 
 def _logprob(value: Any) -> float:
     number = float(value)
+    if isnan(number):
+        raise ValueError("a logprob is no number")
     return -inf if number <= _LEAST_LOGPROB else min(number, 0.0)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import DaisyError
+from daisy_tui.chatting.room import LONGEST_ANSWER
 
 MOST_ALTERNATIVES = 20
 _MOST_STOPS, _LONGEST_STOP = 16, 1024
@@ -23,7 +24,8 @@ class SamplingValueError(DaisyError):
 class Parameter:
     """One of them. `default` is what it begins as, as it is typed; `neutral` the value that need not be sent.
 
-    `fits` says whether a value is in range, and `range` which that is, in words.
+    `fits` says whether a value is in range, and `range` which that is, in words; `blank` what holds where nothing is
+    typed.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Parameter:
     fits: Callable[[Any], bool]
     range: str
     help: str
+    blank: str = ""
 
     def parse(self, text: str) -> Any:
         """The value that is typed; None for nothing. Raises SamplingValueError."""
@@ -117,7 +120,8 @@ PARAMETERS = (
         kind=_whole,
         fits=lambda value: 1 <= value < 2**31,
         range="a whole number from 1 on",
-        help="Of an answer. Empty: whatever fits.",
+        help=f"Of an answer. Empty: {LONGEST_ANSWER}, but no more than a quarter of what the model holds.",
+        blank=f"{LONGEST_ANSWER} by default",
     ),
     Parameter(
         name="seed",

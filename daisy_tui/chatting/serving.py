@@ -24,12 +24,13 @@ from core.errors import DaisyError
 from core.runs.launch import child_environment
 from core.runs.processes import die_with_parent
 from core.text import printable
+from daisy_tui.chatting.room import as_count
 
 if TYPE_CHECKING:
     from daisy_tui.chatting.client import Client
 
 KEY_VARIABLE = "DAISY_API_KEY"
-_LINES, _LONGEST_LINE = 200, 1 << 14
+_LINES, _LONGEST_LINE, _LONGEST_NAME = 200, 1 << 14, 200
 _END_WITHIN_S, _ANSWERS_WITHIN_S = 5.0, 20.0
 _READY = re.compile(r"^serving .* on (http://\S+) with ")
 
@@ -140,8 +141,13 @@ class Server:
     @property
     def template(self) -> str | None:
         """The name of its chat template; another program's server says nothing of templates, and has one."""
-        template: str | None = self.model.get("chat_template", "its own")
-        return template
+        template = self.model.get("chat_template", "its own")
+        return None if template is None else _name(template)
+
+    @property
+    def size(self) -> int:
+        """The tokens that its model holds; 0 where it does not say."""
+        return as_count(self.model.get("max_model_len"))
 
     @property
     def is_daisy(self) -> bool:
@@ -152,7 +158,7 @@ class Server:
     def what(self) -> str:
         """What it serves, in words."""
         name, step = self.model.get("id"), self.model.get("step")
-        words = f"{name} step {step:,}" if name and isinstance(step, int) else str(name or _short(self.source))
+        words = f"{_name(name)} step {step:,}" if name and isinstance(step, int) else _name(name or _short(self.source))
         return printable(words)
 
     @property
@@ -314,9 +320,15 @@ class Serving:
             if server.is_daisy:
                 slots = server.client.get("/v1/slots", within_s=_ANSWERS_WITHIN_S).get("slots") or []
                 server.slots, server.busy = len(slots), sum(slot.get("state") == "busy" for slot in slots)
-        except (ClientError, AttributeError) as error:
+        except (ClientError, AttributeError, TypeError) as error:
             if not server.is_own:  # of a child its thread hears when it ends
                 server.failure, server.state = str(error), "failed"
+
+
+def _name(value: Any) -> str:
+    """A name as a server gives it, in one line that is not too long."""
+    words = printable(" ".join(str(value).split()))
+    return words if len(words) <= _LONGEST_NAME else words[:_LONGEST_NAME] + "…"
 
 
 def _short(source: str) -> str:

@@ -24,6 +24,7 @@ from core.errors import DaisyError
 from core.files import write_atomic
 from core.runs.follow import RecordTail, record_of
 from daisy_tui.chatting.lens import packed, unpacked
+from daisy_tui.chatting.room import as_count
 from daisy_tui.chatting.turns import Speed, Turn, Turns
 
 FOLDER = "chats"
@@ -31,6 +32,7 @@ _FORMAT = 1
 _EVERY_S = 1.0
 _TITLE = 60
 _ROLES, _FORMS = ("user", "assistant"), ("chat", "plain", "text")
+_ENDED = ("stop", "length", "full", "cut", "failed")
 
 
 class TranscriptError(DaisyError):
@@ -79,6 +81,11 @@ class Transcript:
         self._system = saved.system
         self._last = 0.0
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is anything in the file, so that its name stays."""
+        return self._file is not None or bool(self._written)
+
     @classmethod
     def reopened(cls, path: Path, clock: Callable[[], float] = time.monotonic) -> tuple[Transcript, Saved]:
         """Go on with a file. Raises TranscriptError where it cannot be read, or another terminal has it open."""
@@ -116,8 +123,11 @@ class Transcript:
             end: dict[str, Any] = {"turn": turn.number, "ended": turn.ended, "prompt_ids": turn.prompt_ids}
             if turn.failure:
                 end["failure"] = turn.failure
+            if turn.held is not None:
+                end["held"] = turn.held
             if turn.speed is not None:
                 end["speed"] = [turn.speed.tokens, round(turn.speed.first_s, 4), round(turn.speed.rest_s, 4)]
+                end |= {"cut": turn.speed.cut} if turn.speed.cut else {}
             self._append(end)
             self._sync()
         self._coming.discard(turn.number)
@@ -301,7 +311,7 @@ def markdown(saved: Saved) -> str:
         who = "You" if turn.role == "user" else turn.model or "Answer"
         others = f" ({turn.place} of {len(turn.siblings)})" if len(turn.siblings) > 1 else ""
         parts += [f"## {who}{others}", turn.text.strip("\n")]
-        parts += [f"*{turn.failure or 'stopped'}*"] if turn.ended in ("cut", "failed") else []
+        parts += [f"*{turn.failure or 'stopped'}*"] if turn.failure or turn.ended == "cut" else []
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -332,12 +342,14 @@ def _replay(saved: Saved, record: dict[str, Any]) -> None:
         turn.tokens += tokens
     elif "ended" in record:
         turn = tree.by_number[record["turn"]]
-        turn.ended = record["ended"] if record["ended"] in ("stop", "length", "cut", "failed") else "cut"
+        turn.ended = record["ended"] if record["ended"] in _ENDED else "cut"
         turn.failure = str(record.get("failure") or "")
         turn.prompt_ids = [int(token) for token in record["prompt_ids"]] if record.get("prompt_ids") else None
         if speed := record.get("speed"):
             tokens, first, rest = speed
-            turn.speed = Speed(int(tokens), float(first), float(rest), turn.ended == "length")
+            cut = str(record.get("cut") or ("cut at max_tokens" if turn.ended == "length" else ""))
+            turn.speed = Speed(int(tokens), float(first), float(rest), cut)
+        turn.held = as_count(record.get("held")) or None
     elif "removed" in record:
         tree.remove(tree.by_number[record["removed"]])
     elif "path" in record:

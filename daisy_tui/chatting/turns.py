@@ -14,17 +14,18 @@ from typing import Any, Literal, NamedTuple
 from daisy_tui.chatting.lens import Token
 
 Role = Literal["user", "assistant"]
-# How an answer ended: by itself, at max_tokens, by the person's stop, or by a failure.
-Ended = Literal["stop", "length", "cut", "failed"]
+# How an answer ended: by itself, at max_tokens, with the model full, by the person's stop, or by a failure.
+Ended = Literal["stop", "length", "full", "cut", "failed"]
 
 
 class Speed(NamedTuple):
-    """Of one answer: its tokens, the seconds to the first, and those between the first and the last."""
+    """Of one answer: its tokens, the seconds to the first, and those between the first and the last; `cut` says why it
+    ended before its end."""
 
     tokens: int
     first_s: float
     rest_s: float
-    is_cut: bool = False
+    cut: str = ""
 
     @property
     def rate(self) -> float | None:
@@ -34,17 +35,16 @@ class Speed(NamedTuple):
     def __str__(self) -> str:
         rate = f"{self.rate:.1f} tokens/s" if self.rate is not None else ""
         parts = [f"{self.tokens} tokens" if self.tokens != 1 else "1 token", rate, f"first after {self.first_s:.2f} s"]
-        parts += ["cut at max_tokens"] if self.is_cut else []
-        return ", ".join(filter(None, parts))
+        return ", ".join(filter(None, [*parts, self.cut]))
 
 
 @dataclass(eq=False)
 class Turn:
     """What somebody said. An answer grows while it comes, in a thread: who reads looks at what `pieces` has gained.
 
-    `prompt_ids` are the ids that an answer went on from, `tokens` what it said, where the server told; `asked` how it
-    was to be chosen, and `model` by what. `failure` is why it ended too early. A turn without a `parent` is the root,
-    which says nothing.
+    `prompt_ids` are the ids that an answer went on from, `tokens` what it said, and `held` how many tokens there are up
+    to its end, where the server told; `asked` how it was to be chosen, and `model` by what. `failure` is why it ended
+    too early. A turn without a `parent` is the root, which says nothing.
     """
 
     number: int
@@ -53,6 +53,7 @@ class Turn:
     pieces: list[str] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     prompt_ids: list[int] | None = None
+    held: int | None = None
     asked: dict[str, Any] = field(default_factory=dict)
     model: str = ""
     time: float = 0.0

@@ -17,6 +17,7 @@ from core.errors import DaisyError
 from core.text import plural
 from daisy_tui.chatting.client import Client, ClientError
 from daisy_tui.chatting.conversation import Conversation
+from daisy_tui.chatting.room import LONGEST_ANSWER, as_count
 from daisy_tui.chatting.serving import KEY_VARIABLE, Options, new_key, start_server, url_in
 from daisy_tui.chatting.transcripts import Saved, Transcript
 from daisy_tui.cli.serve import DEVICE, TEMPLATE, WEIGHTS
@@ -30,6 +31,8 @@ _HELP = """\
 /help          these lines
 /quit          the end; Ctrl-D too. Ctrl-C stops an answer.
 //text         a question that begins with a slash"""
+_ANEW = "/new begins a new conversation"
+_MAX_TOKENS = f"Of an answer. [default: {LONGEST_ANSWER}, at most a quarter of what the model holds]"
 SAMPLING = (
     click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True),
     click.option("--top_k", "--top-k", type=click.IntRange(0), default=50, show_default=True, help="0 leaves all in."),
@@ -62,7 +65,7 @@ def sampling(values: dict[str, Any]) -> dict[str, Any]:
 @click.argument("checkpoint", metavar="[CKPT|RUN]", required=False)
 @click.option("--url", metavar="URL", help="A server that runs already. [default: one of its own, for this chat]")
 @click.option("--system", default="", metavar="TEXT", help="What the model is told before everything else.")
-@click.option("--max_tokens", "--max-tokens", type=click.IntRange(1), help="Of an answer. [default: what fits]")
+@click.option("--max_tokens", "--max-tokens", type=click.IntRange(1), help=_MAX_TOKENS)
 @click.option(
     "--save",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -140,7 +143,7 @@ def _chat(client: Client, system: str, save: Path | None, options: dict[str, Any
     conversation = Conversation(client, sampling(options), system)
     # Another program's server says nothing of templates: it has them.
     conversation.form = "chat" if models[0].get("chat_template", "") is not None else "plain"
-    conversation.model = str(models[0].get("id") or "")
+    conversation.model, conversation.size = str(models[0].get("id") or ""), as_count(models[0].get("max_model_len"))
     with _saving(conversation, save) as transcript:
         if conversation.form == "plain":
             echo("this model has no chat template: it goes on with the text as it stands")
@@ -196,7 +199,7 @@ def _talk(conversation: Conversation, transcript: Transcript | None, lives: Call
         except ClientError as error:
             if not lives():
                 raise DaisyError("this chat's own server has ended; `daisy chat` starts another") from error
-            hint = "; /new begins a new conversation" if error.code == "context_length_exceeded" else ""
+            hint = f"; {_ANEW}" if error.code == "context_length_exceeded" else ""
             echo(f"{error}{hint}", err=True)
         if transcript is not None:
             transcript.chosen(conversation.tree.path, conversation.system)
@@ -210,6 +213,9 @@ def _obey(conversation: Conversation, text: str) -> Generator[str, None, None] |
     if not text:
         return None
     if not text.startswith("/") or text.startswith("//"):
+        if (room := conversation.room()) is not None and room.is_full:
+            echo(f"{room}; {_ANEW}", err=True)
+            return None
         return conversation.ask(text.removeprefix("/") if text.startswith("//") else text)
     command, _, rest = text.partition(" ")
     rest = rest.strip()
@@ -252,6 +258,10 @@ def _show(conversation: Conversation, answer: Generator[str, None, None]) -> Non
         if is_begun:
             write("\n")
     echo_dim(f"[{stopped}{conversation.speed}]")
+    if failure := conversation.tree.tip.failure:
+        echo(failure, err=True)
+    if (room := conversation.room()) is not None and room.is_nearly_full:
+        echo_dim(f"{room}; {_ANEW}")
 
 
 def echo_dim(text: str) -> None:

@@ -17,6 +17,7 @@ from textual.widgets import Input, OptionList
 
 from daisy_tui.actions import Action
 from daisy_tui.chatting.lens import By
+from daisy_tui.chatting.room import answer_limit
 from daisy_tui.chatting.turns import Turn
 from daisy_tui.screens.chat_actions import ACTIONS, command
 from daisy_tui.screens.chat_preview import Preview, PreviewScreen, preview
@@ -24,7 +25,7 @@ from daisy_tui.screens.chat_servers import ChatServers
 from daisy_tui.widgets.chat_alternatives import ChatAlternatives
 from daisy_tui.widgets.chat_pane import ChatPane
 from daisy_tui.widgets.chat_panes import ChatPanes
-from daisy_tui.widgets.chat_prompt import ChatPrompt
+from daisy_tui.widgets.chat_prompt import ASKS, ChatPrompt
 from daisy_tui.widgets.chat_side import ChatSide
 from daisy_tui.widgets.chat_tokens import TokenText
 from daisy_tui.widgets.chat_turn import TurnView
@@ -37,7 +38,7 @@ class ChatScreen(ChatServers):
 
     NAME, TITLE = "chat", "Chat"
     CSS_PATH = "chat.tcss"
-    AUTO_FOCUS = ""  # before there is a model, letters are keys; once there is one, they are its question
+    AUTO_FOCUS = ""  # the field has the focus to begin with, and whoever leaves it has left it
     ACTIONS: ClassVar[tuple[Action, ...]] = ACTIONS
 
     def __init__(self) -> None:
@@ -61,6 +62,8 @@ class ChatScreen(ChatServers):
     def on_mount(self) -> None:
         super().on_mount()
         self._take_values()
+        self.show_state()
+        self.prompt.focus()
 
     @property
     def prompt(self) -> ChatPrompt:
@@ -128,6 +131,7 @@ class ChatScreen(ChatServers):
         self.prompt.load_text(question.text if question is not None else "")
         self.prompt.move_cursor(self.prompt.document.end)
         self.prompt.border_title = "asked otherwise: ⏎ asks, esc leaves it" if question is not None else None
+        self.show_state()
 
     def action_stop(self) -> None:
         self.panes.stop()
@@ -171,7 +175,7 @@ class ChatScreen(ChatServers):
             self.query_one(ChatAlternatives).show(None, by)
             self.call_after_refresh(self._focus_tokens)
             if self.pane.tip is not None and not any(text.said for text in self.panes.query(TokenText)):
-                self.pane.note("nothing is known of these tokens: r asks again, with `alternatives` set")
+                self.pane.note("nothing is known of these tokens: ctrl+r asks again, with `alternatives` set")
         else:
             self.focus_words()
 
@@ -239,7 +243,8 @@ class ChatScreen(ChatServers):
             work = partial(preview, client, None, self.panes.left.editor.text)
 
         def done(found: Preview) -> None:
-            self.app.push_screen(PreviewScreen(found))
+            if self.app.screen is self:
+                self.app.push_screen(PreviewScreen(found))
 
         self.in_thread("preview", work, done, lambda error: pane.note(str(error)))
 
@@ -272,6 +277,8 @@ class ChatScreen(ChatServers):
             scroll(animate=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "source":
+            return True  # a terminal that may not says so
         if self.is_mounted and action in ("edit", "branch", "go_on"):
             tip = self.panes.left.tip
             is_cut = tip is not None and tip.ended in ("cut", "length") and bool(tip.tokens)
@@ -279,16 +286,50 @@ class ChatScreen(ChatServers):
                 return False
         return super().check_action(action, parameters)
 
+    def on_chat_panes_began(self) -> None:
+        self.show_state()
+
     def on_chat_panes_ended(self) -> None:
         self.refresh_bindings()
+        self.show_state()
+
+    def on_descendant_focus(self) -> None:
+        self.show_state()
+
+    def on_descendant_blur(self) -> None:
+        self.show_state()
 
     # How it is laid out
 
     def show_mode(self) -> None:
         self.refresh_bindings()
         self.set_class(self.panes.is_text, "-text")
+        if (server := self.panes.left.server) is not None:
+            self.side.set_limit(answer_limit(server.size))
         if self.panes.is_text and self.focused in (None, self.prompt):
-            self.call_after_refresh(self.focus_words)
+            self.call_after_refresh(self._go_to_text)
+
+    def _go_to_text(self) -> None:
+        """Have what was typed before there was a model in the text: the field is not seen any more."""
+        editor = self.panes.left.editor
+        if self.prompt.text and not editor.text:
+            editor.load_text(self.prompt.text)
+            editor.move_cursor(editor.document.end)
+            self.prompt.load_text("")
+        self.focus_words()
+
+    def show_state(self) -> None:
+        server, prompt = self.panes.left.server, self.prompt
+        if server is None:
+            key = "f7 attaches to a server" if self.services.readonly else "f2 chooses a model"
+            prompt.placeholder = f"{key}; what is typed here is kept"
+        elif server.state in ("starting", "loading"):
+            prompt.placeholder = "the model is loading; what is typed here is kept"
+        else:
+            prompt.placeholder = ASKS
+        escape = "esc stops the answer" if self.panes.coming else "esc leaves"
+        is_said = not prompt.has_focus or prompt.border_title is not None
+        prompt.border_subtitle = None if is_said else escape
 
     def focus_words(self) -> None:
         editor = self.panes.left.editor

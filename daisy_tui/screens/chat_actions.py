@@ -30,9 +30,9 @@ ACTIONS = (
     _hidden("copy", "y", "Copy", "Copy the turn that is meant, or the text."),
     _hidden("preview", "f8,v", "Preview", "What the model would read now, with every id."),
     _hidden("mode", "m", "Chat or text", "Questions and answers, or one text that is gone on with.", _SAMPLE),
-    _hidden("transcripts", "t,o", "Open …", "Go on with a chat that was held before.", _SAVE),
+    _hidden("transcripts", "f6,t,o", "Open …", "Go on with a chat that was held before.", _SAVE),
     _hidden("write", "w", "Write", "Write this chat as a Markdown document, beside its transcript.", _SAVE, acts=True),
-    _hidden("attach", "a", "Attach …", "Talk to a server that runs already.", "daisy chat --url URL"),
+    _hidden("attach", "f7,a", "Attach …", "Talk to a server that runs already.", "daisy chat --url URL"),
     _hidden("end", "z", "End server", "End the server of the side that is meant.", "daisy runs queue", acts=True),
 )
 

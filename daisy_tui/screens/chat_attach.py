@@ -18,6 +18,7 @@ from core.errors import DaisyError
 from core.text import printable
 from daisy_tui.chatting.serving import Server
 from daisy_tui.chatting.sources import Source
+from daisy_tui.widgets.in_order import OrderedInput
 
 Attach = Callable[[str, str | None], Server]
 
@@ -35,8 +36,8 @@ class AttachScreen(ModalScreen[Server | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialogue attach"):
             yield Static(Content("Attach to a server that runs already"), classes="dialogue-title")
-            yield Input(self._url, id="attach-url", placeholder="URL", compact=True)
-            yield Input(id="attach-key", placeholder="API key, if it has one", password=True, compact=True)
+            yield OrderedInput(self._url, id="attach-url", placeholder="URL", compact=True)
+            yield OrderedInput(id="attach-key", placeholder="API key, if it has one", password=True, compact=True)
             if self._known:
                 yield Static(Content("on this machine:"), classes="hint")
                 yield OptionList(*(Option(_line(source)) for source in self._known), markup=False)

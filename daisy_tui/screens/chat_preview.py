@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.text import plural
-from daisy_tui.chatting.client import Client
+from daisy_tui.chatting.client import Client, ClientError
 from daisy_tui.chatting.lens import Token, name, tokens_of
 from daisy_tui.chatting.token_lines import shown
 
@@ -31,6 +31,13 @@ class Preview(NamedTuple):
 
 def preview(client: Client, messages: list[dict[str, str]] | None, text: str) -> Preview:
     """The prompt that messages become, or that a text is. Raises ClientError where the server can tell neither."""
+    try:
+        return _preview(client, messages, text)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ClientError(f"{client.url}: answers not as a server of Daisy's kind does") from error
+
+
+def _preview(client: Client, messages: list[dict[str, str]] | None, text: str) -> Preview:
     if messages is not None:
         told = client.post("/v1/chat/render", {"messages": messages})
         text = str(told["prompt"])

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from textual import work
+from textual import events, work
+from textual.screen import ModalScreen
+from textual.widget import Widget
 
 from core.runs.devices import gpus
 from daisy_tui.chatting.serving import Options, Server, ServerStatus
 from daisy_tui.chatting.sources import Source, servers, source_named, sources
-from daisy_tui.chatting.transcripts import Listed, Saved, Transcript, listed
+from daisy_tui.chatting.transcripts import Saved, Transcript, listed
 from daisy_tui.checkpoints.catalog import Catalog
 from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.screens.chat_attach import AttachScreen
-from daisy_tui.screens.chat_choose import ChooseSourceScreen, ChooseTranscriptScreen, Chosen
+from daisy_tui.screens.chat_choose import Chosen, ServeOptions, source_picker, transcript_picker
 from daisy_tui.widgets.chat_pane import ChatPane
 from daisy_tui.widgets.chat_panes import ChatPanes
 
+Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 _LOOK_EVERY_S = 1.0
+_READONLY = "this terminal is read-only: it starts no server; f7 attaches to one"
 
 
 class ChatServers(DaisyScreen):
@@ -31,6 +37,8 @@ class ChatServers(DaisyScreen):
         self._options = Options()
         self._reopen: Path | None = None  # a transcript to go on with once its model is there
         self._following = asyncio.Lock()
+        self._early: list[tuple[str, str | None]] | None = None  # what is typed while a dialogue is on its way
+        self._left: Widget | None = None  # where it would have gone
 
     def on_mount(self) -> None:
         self._catalog = Catalog(self.services.folder)
@@ -42,7 +50,7 @@ class ChatServers(DaisyScreen):
         if source is None:
             return
         if self.services.readonly:
-            self.notify("this terminal is read-only: it starts no server; a attaches to one", severity="warning")
+            self.notify(_READONLY, severity="warning", markup=False)
             return
 
         def serve(found: Source) -> None:
@@ -61,6 +69,9 @@ class ChatServers(DaisyScreen):
 
     def show_mode(self) -> None:
         """Lay the screen out for questions, or for one text."""
+
+    def show_state(self) -> None:
+        """Say whether there is a model to ask."""
 
     def focus_words(self) -> None:
         """Go where something is typed."""
@@ -82,12 +93,13 @@ class ChatServers(DaisyScreen):
             if server.state == "ready" and not is_known:
                 await self.panes.adopt(pane, server)
                 self.show_mode()
-                if self.focused is None:
+                if self.focused is None and self._early is None:
                     self.focus_words()
                 self._reopen_wanted(pane)
             elif server.state == "failed":
                 pane.note(server.failure)
             pane.paint_head()
+            self.show_state()
 
     def _reopen_wanted(self, pane: ChatPane) -> None:
         if self._reopen is not None and pane is self.panes.left:
@@ -120,26 +132,79 @@ class ChatServers(DaisyScreen):
     def _take_server(self, pane: ChatPane, server: Server) -> None:
         pane.server = server
         pane.paint_head()
+        self.show_state()
         self._follow(pane)
         self.refresh_polls()
 
     # Choosing
 
-    @work(group="act", exit_on_error=False)
-    async def action_source(self) -> None:
-        await self._choose(self.pane)
+    def action_source(self) -> None:
+        pane = self.pane
+        if self.services.readonly:
+            self.notify(_READONLY, severity="warning", markup=False)
+        elif self._hold():
+            self._act(self._choose(pane))
+
+    def _act(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.run_worker(work, group="act", exit_on_error=False)
 
     async def _choose(self, pane: ChatPane) -> bool:
         """Have the person choose what a side talks to; returns whether they did."""
-        entries, devices = await asyncio.to_thread(self._look)
-        chosen = await self.app.push_screen_wait(ChooseSourceScreen(entries, self._options, devices))
-        if chosen is None:
+        if self.services.readonly:
+            return await self._attach_to(pane)
+        serve: ServeOptions | None = None
+        title = "Talk to which model?" if pane is self.panes.left else "Beside it: which model?"
+
+        def dialogue(found: tuple[list[Source], tuple[str, ...]]) -> ModalScreen[Source | None]:
+            nonlocal serve
+            entries, devices = found
+            serve = ServeOptions(self._options, devices)
+            return source_picker(title, entries, serve)
+
+        source = await self._open(self._look, dialogue)
+        if source is None or serve is None:
             return False
-        if chosen.source.kind == "server":
-            return await self._attach_to(pane, chosen.source.where)
-        self._options = chosen.options._replace(follow=False)
-        self._serve(pane, chosen)
+        if source.kind == "server":
+            return self._hold() and await self._attach_to(pane, source.where)
+        self._options = serve.options
+        self._serve(pane, Chosen(source, self._options._replace(follow=source.follow)))
         return True
+
+    def _hold(self) -> bool:
+        """Keep what is typed from now on for a dialogue that is on its way; False where there is one already."""
+        if self.app.screen is not self or self._early is not None:
+            return False
+        self._left, self._early = self.focused, []
+        self.set_focus(None)  # or else it would go there
+        return True
+
+    async def _open(
+        self, look: Callable[[], Found], dialogue: Callable[[Found], ModalScreen[Answer | None]]
+    ) -> Answer | None:
+        """The answer to a dialogue for which keys are held, about what a look brings, which is in a thread."""
+        assert self._early is not None
+        early = self._early
+        try:
+            found = await asyncio.to_thread(look)
+        finally:
+            self._early = None
+            self.set_focus(self._left)
+        if self.app.screen is not self:
+            return None
+        opened = dialogue(found)
+        answer = self.app.push_screen(opened, wait_for_dismiss=True)
+        opened.call_after_refresh(self._type, early)
+        return await answer
+
+    def _type(self, keys: list[tuple[str, str | None]]) -> None:
+        for key in keys:
+            self.app.post_message(events.Key(*key))
+
+    def on_key(self, event: events.Key) -> None:
+        if self._early is not None:
+            event.stop()
+            event.prevent_default()
+            self._early.append((event.key, event.character))
 
     def _look(self) -> tuple[list[Source], tuple[str, ...]]:
         devices = ("auto", "cpu", *(f"cuda:{number}" for number in range(len(gpus()))))
@@ -150,14 +215,16 @@ class ChatServers(DaisyScreen):
         own = {status.url for status in self.services.serving.status()}
         return [source for source in found if source.where not in own]
 
-    @work(group="act", exit_on_error=False)
-    async def action_attach(self) -> None:
-        await self._attach_to(self.pane)
+    def action_attach(self) -> None:
+        pane = self.pane
+        if self._hold():
+            self._act(self._attach_to(pane))
 
     async def _attach_to(self, pane: ChatPane, url: str | None = None) -> bool:
-        known = self._others(await asyncio.to_thread(servers))
-        dialogue = AttachScreen(self.services.serving.attach, known, *([url] if url else []))
-        server = await self.app.push_screen_wait(dialogue)
+        def dialogue(found: list[Source]) -> AttachScreen:
+            return AttachScreen(self.services.serving.attach, self._others(found), *([url] if url else []))
+
+        server = await self._open(servers, dialogue)
         if server is None:
             return False
         if pane.server is not None:
@@ -165,37 +232,47 @@ class ChatServers(DaisyScreen):
         self._take_server(pane, server)
         return True
 
-    @work(group="act", exit_on_error=False)
-    async def action_beside(self) -> None:
+    def action_beside(self) -> None:
         panes = self.panes
         if panes.is_beside:
-            if panes.right.server is not None:
-                self.services.serving.end(panes.right.server)
-            await panes.close(panes.right)
-            panes.remove_class("-beside")
-            self.focus_words()
+            self._act(self._end_beside())
         elif panes.left.server is None:
-            panes.left.note("first the model on the left: f2 chooses one")
-        else:
-            panes.add_class("-beside")
-            if not await self._choose(panes.right):
-                panes.remove_class("-beside")
+            key = "f7 attaches to one" if self.services.readonly else "f2 chooses one"
+            panes.left.note(f"first the model on the left: {key}")
+        elif self._hold():
+            self._act(self._begin_beside())
+
+    async def _begin_beside(self) -> None:
+        if await self._choose(self.panes.right):
+            self.panes.add_class("-beside")
+
+    async def _end_beside(self) -> None:
+        panes = self.panes
+        if panes.right.server is not None:
+            self.services.serving.end(panes.right.server)
+        await panes.close(panes.right)
+        panes.remove_class("-beside")
+        self.focus_words()
 
     @work(group="act", exit_on_error=False)
     async def action_end(self) -> None:
         pane = self.pane
-        if pane.server is not None:
+        if pane.server is not None and self.app.screen is self:
             title = "End this server?" if pane.server.is_own else "Let go of this server?"
             if await self.ask(title, [pane.server.what, "What was said is kept."]):
                 self.services.serving.end(pane.server)
                 await self.panes.close(pane)
+                self.show_state()
 
     # Chats that were held before
 
-    @work(group="act", exit_on_error=False)
-    async def action_transcripts(self) -> None:
-        entries = await asyncio.to_thread(listed, self.services.folder)
-        chosen: Listed | None = await self.app.push_screen_wait(ChooseTranscriptScreen(entries, self.services.clock()))
+    def action_transcripts(self) -> None:
+        if self._hold():
+            self._act(self._choose_transcript())
+
+    async def _choose_transcript(self) -> None:
+        look = partial(listed, self.services.folder)
+        chosen = await self._open(look, lambda found: transcript_picker(found, self.services.clock()))
         if chosen is None:
             return
         pane = self.panes.left
@@ -203,8 +280,8 @@ class ChatServers(DaisyScreen):
             self._read_transcript(chosen.path)
             return
         self._reopen = chosen.path
-        if pane.server is None and (self.services.readonly or not await self._choose(pane)):
-            pane.note("a chat goes on with a model: f2 chooses one, a attaches to a server; then t opens it")
+        if pane.server is None and (self.services.readonly or not self._hold() or not await self._choose(pane)):
+            pane.note("a chat goes on with a model: f2 chooses one, f7 attaches to a server; then f6 opens it")
             self._reopen = None
 
     def _read_transcript(self, path: Path) -> None:

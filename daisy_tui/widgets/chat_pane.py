@@ -6,7 +6,7 @@ whatever the rate of its tokens; turns far above are taken off the screen and co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -25,6 +25,7 @@ from daisy_tui.chatting.serving import Server
 from daisy_tui.chatting.token_lines import shown
 from daisy_tui.chatting.transcripts import Transcript
 from daisy_tui.chatting.turns import Turn
+from daisy_tui.widgets.chat_alike import Log
 from daisy_tui.widgets.chat_prompt import ChatEditor
 from daisy_tui.widgets.chat_tokens import TokenText
 from daisy_tui.widgets.chat_turn import TurnView, about_answer
@@ -33,6 +34,11 @@ from daisy_tui.widgets.chat_turn import TurnView, about_answer
 # them are laid out anew whenever one grows.
 _SHOWN, _SHOWN_CHARACTERS, _SHOWN_ALWAYS = 30, 12_000, 2
 _HEAVY = 80  # widgets in the log from which on it is painted half as often
+_TYPED_AT_ONCE = 4_000  # characters that a text gains in one go
+_ROOM = {
+    False: "ctrl+n begins a new chat, ctrl+t asks a question otherwise",
+    True: "a shorter text leaves more, ctrl+n begins a new one",
+}
 _SIGNS = {"starting": "◐", "loading": "◐", "ready": "●", "failed": "✗", "ended": "■"}
 _COLOURS = {"ready": "$text-success", "failed": "$text-error"}
 
@@ -86,34 +92,31 @@ class ChatPane(Vertical):
         self.lens: By | None = None
         self._hint = hint
         self._head = ""  # what stands above, so that what stays the same is not painted again
+        self._noted = ""  # what stands below
         self._shares = 1  # how often more of the earlier turns were wanted
         self._written = 0  # pieces of the answer under way that are in the editor
+        self.log_view, self.editor = Log(classes="pane-log", can_focus=False), ChatEditor()
+        self._head_line = Static(markup=False, classes="pane-head")
+        self._note_line = Static(markup=False, classes="pane-note")
+        self._tokens = TokenText()
 
     def compose(self) -> ComposeResult:
-        yield Static(markup=False, classes="pane-head")
+        yield self._head_line
         yield Static(self._hint, markup=False, classes="pane-hint")
-        yield VerticalScroll(classes="pane-log", can_focus=False)
-        yield ChatEditor()
+        yield self.log_view
+        yield self.editor
         with VerticalScroll(classes="pane-tokens", can_focus=False):
-            yield TokenText()
-        yield Static(markup=False, classes="pane-note")
+            yield self._tokens
+        yield self._note_line
 
     def on_mount(self) -> None:
         self.log_view.anchor()
         self.paint_head()
 
     @property
-    def log_view(self) -> VerticalScroll:
-        return self.query_one(".pane-log", VerticalScroll)
-
-    @property
-    def editor(self) -> ChatEditor:
-        return self.query_one(ChatEditor)
-
-    @property
     def views(self) -> list[TurnView]:
         """The turns on the screen, the first one first."""
-        return list(self.log_view.query(TurnView))
+        return [view for view in self.log_view.children if isinstance(view, TurnView)]
 
     @property
     def is_ready(self) -> bool:
@@ -140,7 +143,7 @@ class ChatPane(Vertical):
 
     def paint_head(self) -> None:
         """Say what is served, how far it is, and of a text how the last of it came."""
-        head, server = self.query_one(".pane-head", Static), self.server
+        head, server = self._head_line, self.server
         if server is None:
             head.update(Content("no model yet"))
             self._head = ""
@@ -163,13 +166,26 @@ class ChatPane(Vertical):
             return [place, about_answer(last)]
         follows = "follows the run" if server.options.follow and server.is_own else ""
         template = f"template {server.template}" if server.template else "no chat template"
-        return [template, follows, "" if server.is_own else str(server.url)]
+        room = self.conversation.room() if self.conversation is not None else None
+        is_half = room is not None and 2 * room.held >= room.size
+        held = f"context {100 * room.held // room.size}% full" if room is not None and is_half else ""
+        return [template, held, follows, "" if server.is_own else str(server.url)]
 
     def note(self, words: str) -> None:
         """Say one line below, until another one."""
-        note = self.query_one(".pane-note", Static)
-        note.set_class(bool(words), "-said")
-        note.update(Content(printable(words)))
+        if words != self._noted:
+            self._noted = words
+            self._note_line.set_class(bool(words), "-said")
+            self._note_line.update(Content(printable(words)))
+
+    def has_room(self, behind: Turn | None = None) -> bool:
+        """Whether there is room for another answer; says what helps where there is little."""
+        room = self.conversation.room(behind) if self.conversation is not None else None
+        if room is not None and room.is_nearly_full:
+            self.note(f"{room}; {_ROOM[self.is_text]}")
+        elif self._noted.endswith(tuple(_ROOM.values())):
+            self.note("")
+        return room is None or not room.is_full
 
     # Turns
 
@@ -212,7 +228,7 @@ class ChatPane(Vertical):
     @property
     def is_heavy(self) -> bool:
         """Whether there is so much on the screen that painting takes its time."""
-        return len(self.log_view.query("MarkdownBlock")) > _HEAVY
+        return sum(view.weight for view in self.views) > _HEAVY
 
     async def forget(self) -> None:
         """Take all turns off the screen, which are to be laid out anew."""
@@ -253,9 +269,8 @@ class ChatPane(Vertical):
             self.editor.move_cursor(self.editor.document.end)
             self.editor.scroll_end(animate=False)
         if self.lens is not None:
-            tokens = self.query_one(TokenText)
-            tokens.by = self.lens
-            tokens.show(path)
+            self._tokens.by = self.lens
+            self._tokens.show(path)
 
     # While an answer comes
 
@@ -280,17 +295,23 @@ class ChatPane(Vertical):
             return
         turn = self.answering.turn
         if self.is_text:
-            new = turn.pieces[self._written :]
-            if new:
-                self._written += len(new)
-                self.editor.append("".join(new))
+            if new := "".join(self._news(turn)):
+                self.editor.append(new)
                 if self.lens is not None:
-                    self.query_one(TokenText).show(self.conversation.tree.path)
+                    self._tokens.show(self.conversation.tree.path)
             self.paint_head()
         else:
             for view in self.views:
                 if view.turn is turn:
-                    await view.paint()
+                    await view.paint(is_coming=True)
+
+    def _news(self, turn: Turn) -> Iterator[str]:
+        """The next pieces that are not in the editor yet, as many as go quickly."""
+        size = 0
+        while self._written < len(turn.pieces) and size < _TYPED_AT_ONCE:
+            size += len(turn.pieces[self._written])
+            yield turn.pieces[self._written]
+            self._written += 1
 
     async def end(self) -> None:
         """The answer is complete, or will never be."""
@@ -298,6 +319,9 @@ class ChatPane(Vertical):
         answering, self.answering = self.answering, None
         self.editor.set_coming(False)
         if answering is not None and self.is_text and answering.turn.failure:
-            self.note(answering.turn.failure)
+            helps = f"; {_ROOM[True]}" if answering.turn.ended == "full" else ""
+            self.note(answering.turn.failure + helps)
+        else:
+            self.has_room()
         await self.show()
         self.paint_head()

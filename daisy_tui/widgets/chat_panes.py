@@ -37,10 +37,14 @@ _PAINT_S = 0.16
 _UNSEEN_TICKS = 8  # of which one is painted while another window has the focus
 _HINT = """\
 f2  choose a checkpoint, or a run that trains
-a   attach to a server that runs already
-t   go on with a chat that was held before
+f7  attach to a server that runs already
+f6  go on with a chat that was held before
 
 The model's server starts beside this terminal and ends with it."""
+_READONLY_HINT = """\
+f7  attach to a server that runs already
+
+This terminal is read-only: it starts no server, and keeps no chat."""
 _OTHER_HINT = "f2 chooses what stands beside"
 
 
@@ -58,6 +62,9 @@ class ChatPanes(Horizontal):
     }
     """
 
+    class Began(Message):
+        """An answer is under way."""
+
     class Ended(Message):
         """An answer has ended."""
 
@@ -66,7 +73,8 @@ class ChatPanes(Horizontal):
     ) -> None:
         super().__init__()
         self._folder, self._readonly, self._clock, self._monotonic = folder, readonly, clock, monotonic
-        self.left, self.right = ChatPane("left", _HINT), ChatPane("right", _OTHER_HINT)
+        self.left = ChatPane("left", _READONLY_HINT if readonly else _HINT)
+        self.right = ChatPane("right", _OTHER_HINT)
         self.is_text = False
         self.lens: By | None = None
         self.values: dict[str, Any] = {}
@@ -121,8 +129,10 @@ class ChatPanes(Horizontal):
             conversation = self._begin(pane, server)
             if pane is self.right and self.left.conversation is not None:
                 conversation.copy(self.left.conversation)
+        elif pane.transcript is not None and not pane.transcript.is_begun:
+            self._keep(pane, conversation, server)  # under the name of whoever answers first
         # With another server, or with another checkpoint of the same.
-        conversation.client, conversation.model = server.client, server.what
+        conversation.client, conversation.model, conversation.size = server.client, server.what, server.size
         conversation.gives_ids, conversation.end = server.is_daisy, server.end_of_text
         conversation.form = self._form(server)
         self.take_values()
@@ -172,15 +182,18 @@ class ChatPanes(Horizontal):
                 conversation.system = self.system
 
     def _begin(self, pane: ChatPane, server: Server) -> Conversation:
-        now = self._clock()
         conversation = Conversation(server.client, system=self.system, clock=self._monotonic, now=self._clock)
         if not self._readonly:
-            name = server.what if pane is self.left else f"{server.what} beside"
-            saved = Saved(server.source, self._form(server), self.system, now)
-            pane.transcript = Transcript(new_path(self._folder, name, now), saved)
-            conversation.keeper = pane.transcript
+            self._keep(pane, conversation, server)
         pane.conversation = conversation
         return conversation
+
+    def _keep(self, pane: ChatPane, conversation: Conversation, server: Server) -> None:
+        """Have a conversation written down once there is any."""
+        now = self._clock()
+        name = server.what if pane is self.left else f"{server.what} beside"
+        saved = Saved(server.source, self._form(server), self.system, now)
+        conversation.keeper = pane.transcript = Transcript(new_path(self._folder, name, now), saved)
 
     async def _close(self, pane: ChatPane) -> None:
         """Have nothing under way on a side, and its chat complete on the disk."""
@@ -202,7 +215,7 @@ class ChatPanes(Horizontal):
     async def ask(self, text: str, behind: Turn | None = None) -> bool:
         """Ask a question on every side; with `behind` on that turn's, in another's place. Returns whether it was."""
         panes = [pane for pane in self.panes if behind is None or self._has(pane, behind)]
-        if not self._can_ask(panes):
+        if not self._can_ask(panes) or not all(pane.has_room(behind) for pane in panes):
             return False
         seed = self._seed(panes)
         for pane in panes:
@@ -238,7 +251,7 @@ class ChatPanes(Horizontal):
                 continue
             question = turn.parent if turn.role == "assistant" else turn
             assert question is not None
-            if turn.role == "assistant" and turn.ended == "failed" and not turn.pieces and not turn.children:
+            if turn.role == "assistant" and turn.failure and not turn.pieces and not turn.children:
                 conversation.tree.remove(turn)  # nothing was said: there is nothing to keep
                 if pane.transcript is not None:
                     self._in_thread(pane, partial(pane.transcript.removed, turn))
@@ -303,7 +316,7 @@ class ChatPanes(Horizontal):
         try:
             answering = pane.conversation.fork(turn, place, alternative)
         except ClientError as error:
-            pane.note(f"{error}; r asks again, with `alternatives` among the parameters")
+            pane.note(f"{error}; ctrl+r asks again, with `alternatives` among the parameters")
             return
         await self._answer(pane, answering)
 
@@ -311,6 +324,7 @@ class ChatPanes(Horizontal):
         """Have an answer read in a thread, and paint it while it comes."""
         await pane.begin(answering)
         self._timer.resume()
+        self.post_message(self.Began())
 
         async def read() -> None:
             try:
@@ -346,6 +360,7 @@ class ChatPanes(Horizontal):
 
     async def _show(self, pane: ChatPane) -> None:
         pane.is_text, pane.lens = self.is_text, self.lens
+        pane.has_room()
         await pane.show()
         pane.paint_head()
         self._keep_path(pane)
@@ -368,7 +383,7 @@ class ChatPanes(Horizontal):
         """Whether all sides can be asked; says it where one cannot."""
         for pane in panes:
             if not pane.is_ready:
-                pane.note(_why_not(pane))
+                pane.note(_why_not(pane, self._readonly))
                 return False
         return True
 
@@ -385,10 +400,10 @@ class ChatPanes(Horizontal):
         return cast("DaisyScreen", self.screen)
 
 
-def _why_not(pane: ChatPane) -> str:
+def _why_not(pane: ChatPane, readonly: bool) -> str:
     """Why a side cannot be asked now, and what helps."""
     if pane.server is None:
-        return "there is no model yet: f2 chooses one"
+        return "there is no model yet: f7 attaches to a server" if readonly else "there is no model yet: f2 chooses one"
     if pane.answering is not None:
         return "an answer is under way: esc stops it"
     if pane.server.state in ("starting", "loading"):

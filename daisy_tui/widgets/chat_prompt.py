@@ -11,11 +11,32 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from daisy_tui.chatting.token_lines import shown
+from daisy_tui.widgets.in_order import InOrder
 
 _NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
+ASKS = "Ask something: ⏎ sends, ctrl+j is a new line"
 
 
-class ChatPrompt(TextArea):
+class ChatField(InOrder, TextArea):
+    """A field in which the keys of dialogues act at once, so that letters which come in the same moment are theirs.
+
+    Textual would select text by two of them.
+    """
+
+    DIALOGUES: ClassVar = {"f2": "source", "f6": "transcripts", "f7": "attach", "f9": "beside"}
+
+    async def _on_key(self, event: events.Key) -> None:
+        if self.screen.focused is not self:
+            event.prevent_default()  # it came while a dialogue was asked for: the screen gets it
+        elif event.key in self.DIALOGUES:
+            event.stop()
+            event.prevent_default()
+            await self.run_action(f"screen.{self.DIALOGUES[event.key]}")
+        else:
+            await super()._on_key(event)
+
+
+class ChatPrompt(ChatField):
     """A question: Enter sends it, Ctrl-J is a new line. What is sent is taken away by who takes it."""
 
     DEFAULT_CSS = """
@@ -24,6 +45,7 @@ class ChatPrompt(TextArea):
         min-height: 3;
         max-height: 8;
         border: round $panel-lighten-2;
+        border-subtitle-color: $text-muted;
         padding: 0 1;
         &:focus { border: round $primary; }
     }
@@ -49,7 +71,7 @@ class ChatPrompt(TextArea):
             self.by = by
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id, show_line_numbers=False, placeholder="Ask something: ⏎ sends, ctrl+j is a new line")
+        super().__init__(id=id, show_line_numbers=False, placeholder=ASKS)
 
     def action_send(self) -> None:
         if self.text.strip():
@@ -63,7 +85,7 @@ class ChatPrompt(TextArea):
             "pageup": lambda: self.post_message(self.Paged(-1)),
             "pagedown": lambda: self.post_message(self.Paged(1)),
         }
-        if event.key in acts:
+        if event.key in acts and self.screen.focused is self:
             event.stop()
             event.prevent_default()
             acts[event.key]()
@@ -71,7 +93,7 @@ class ChatPrompt(TextArea):
             await super()._on_key(event)
 
 
-class ChatEditor(TextArea):
+class ChatEditor(ChatField):
     """A text that a model goes on with, in place. What the model says is shown at its end while it comes."""
 
     DEFAULT_CSS = """
@@ -85,7 +107,8 @@ class ChatEditor(TextArea):
     """
 
     def __init__(self) -> None:
-        super().__init__(show_line_numbers=False, placeholder="Write something: ctrl+g has the model go on with it")
+        words = "Write something: ctrl+g has the model go on with it, esc leaves"
+        super().__init__(show_line_numbers=False, placeholder=words)
 
     def append(self, text: str) -> None:
         """Add what a model said. The view stays at the end if it was there."""

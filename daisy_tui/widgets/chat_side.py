@@ -1,4 +1,7 @@
-"""How the model is to choose and what it is told first: fields that hold from the next answer on, as they are typed."""
+"""How the model is to choose and what it is told first: fields that hold from the next answer on, as they are typed.
+
+Names and marks of all parameters are one widget each, for everything in sight is laid out with every word of an answer.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,19 @@ from textual.message import Message
 from textual.widgets import Input, Label, Static, TextArea
 
 from daisy_tui.chatting.sampling import ALTERNATIVES, PARAMETERS, Parameter, SamplingValueError
+from daisy_tui.widgets.chat_prompt import ChatField
 
 FIELDS = (*PARAMETERS, ALTERNATIVES)
 
 
-class ParameterRow(Horizontal):
-    """One parameter: its name, what is typed, and a mark where that cannot be."""
+class ParameterField(Input):
+    """What is typed for one parameter."""
 
     def __init__(self, parameter: Parameter) -> None:
-        super().__init__()
+        name = f"parameter-{parameter.name}"
+        super().__init__(parameter.default, id=name, placeholder=parameter.blank, compact=True)
         self.parameter = parameter
-
-    def compose(self) -> ComposeResult:
-        parameter = self.parameter
-        yield Label(parameter.title, markup=False)
-        field = Input(parameter.default, id=f"parameter-{parameter.name}", compact=True)
-        field.tooltip = Content(f"{parameter.help} Takes {parameter.range}.")
-        yield field
-        yield Label("", markup=False, classes="mark")
+        self.tooltip = Content(f"{parameter.help} Takes {parameter.range}.")
 
 
 class ChatSide(VerticalScroll):
@@ -39,13 +37,10 @@ class ChatSide(VerticalScroll):
         padding: 0 1;
         background: $surface;
         .side-title { text-style: bold; color: $text-muted; }
-        ParameterRow {
-            height: 1;
-            Label { width: 14; }
-            Input { width: 1fr; }
-            .mark { width: 2; color: $text-error; text-style: bold; }
-            &:focus-within Label { text-style: bold; color: $text-accent; }
-        }
+        .side-fields { width: 1fr; }
+        .side-names { width: 14; height: 1fr; }
+        .side-values { width: 1fr; height: 1fr; }
+        .side-marks { width: 2; height: 1fr; color: $text-error; text-style: bold; }
         .side-help { height: auto; min-height: 2; margin: 1 0; color: $text-muted; &.-wrong { color: $text-error; } }
         TextArea { height: auto; min-height: 3; max-height: 8; border: round $panel-lighten-2; padding: 0; }
         TextArea:focus { border: round $primary; }
@@ -62,12 +57,15 @@ class ChatSide(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         yield Label("Parameters", classes="side-title")
-        with Vertical(classes="side-fields"):
-            for field in FIELDS:
-                yield ParameterRow(field)
+        with Horizontal(classes="side-fields"):
+            yield Static(_names(None), markup=False, classes="side-names")
+            with Vertical(classes="side-values"):
+                for field in FIELDS:
+                    yield ParameterField(field)
+            yield Static(markup=False, classes="side-marks")
         yield Static(markup=False, classes="side-help")
         yield Label("The model is told first", classes="side-title")
-        yield TextArea(id="system", show_line_numbers=False, placeholder="nothing")
+        yield ChatField(id="system", show_line_numbers=False, placeholder="nothing")
 
     def on_mount(self) -> None:
         self.query_one(".side-fields").styles.height = len(FIELDS)
@@ -82,17 +80,20 @@ class ChatSide(VerticalScroll):
         with area.prevent(TextArea.Changed):
             area.load_text(text)
 
+    def set_limit(self, tokens: int) -> None:
+        """Show how long an answer is where nothing is typed."""
+        self.query_one("#parameter-max_tokens", Input).placeholder = f"{tokens} by default"
+
     @property
     def wrong(self) -> str:
         """What is typed wrongly, in one line; nothing where all is right."""
         return next(iter(self._wrong.values()), "")
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        row = event.input.parent
-        if not isinstance(row, ParameterRow):
+        if not isinstance(event.input, ParameterField):
             return
         event.stop()
-        parameter = row.parameter
+        parameter = event.input.parameter
         try:
             value = parameter.parse(event.value)
         except SamplingValueError as error:
@@ -102,7 +103,8 @@ class ChatSide(VerticalScroll):
             if value != self.values[parameter.name]:
                 self.values[parameter.name] = value
                 self.post_message(self.Changed())
-        row.query_one(".mark", Label).update("✗" if parameter.name in self._wrong else "")
+        marks = "\n".join("✗" if field.name in self._wrong else "" for field in FIELDS)
+        self.query_one(".side-marks", Static).update(Content(marks), layout=False)
         if event.input.has_focus or parameter.name in self._wrong:
             self._say(parameter)
 
@@ -111,12 +113,26 @@ class ChatSide(VerticalScroll):
         self.post_message(self.Changed())
 
     def on_descendant_focus(self) -> None:
-        row = self.screen.focused.parent if self.screen.focused is not None else None
-        if isinstance(row, ParameterRow):
-            self._say(row.parameter)
+        field = self.screen.focused
+        if isinstance(field, ParameterField):
+            self._name_fields(field.parameter)
+            self._say(field.parameter)
+
+    def on_descendant_blur(self) -> None:
+        self._name_fields(None)
+
+    def _name_fields(self, focused: Parameter | None) -> None:
+        self.query_one(".side-names", Static).update(_names(focused), layout=False)
 
     def _say(self, parameter: Parameter) -> None:
         words = self._wrong.get(parameter.name)
         said = self.query_one(".side-help", Static)
         said.set_class(words is not None, "-wrong")
         said.update(Content(words or parameter.help))
+
+
+def _names(focused: Parameter | None) -> Content:
+    """A line for each; that which is typed into stands out."""
+    return Content("\n").join(
+        Content.styled(field.title, "bold $text-accent" if field is focused else "") for field in FIELDS
+    )

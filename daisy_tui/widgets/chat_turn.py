@@ -9,7 +9,6 @@ from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
@@ -19,9 +18,14 @@ from core.text import printable
 from daisy_tui.chatting.lens import By
 from daisy_tui.chatting.token_lines import shown
 from daisy_tui.chatting.turns import Turn
+from daisy_tui.widgets.chat_alike import Column, Document
+from daisy_tui.widgets.chat_text import LongText
 from daisy_tui.widgets.chat_tokens import TokenText
 
 _BEFORE, _AFTER = "‹", "›"
+# Characters of an answer that is laid out, every paragraph being a widget, and of what is added to it in one go.
+_LAID_OUT, _AT_ONCE = 12_000, 1_500
+_LEFT = {"length": ": ctrl+g goes on", "full": ": ctrl+n begins a new chat"}
 
 
 class TurnHead(Static):
@@ -40,6 +44,7 @@ class TurnHead(Static):
         siblings = turn.siblings
         place = f" {_BEFORE} {turn.place}/{len(siblings)} {_AFTER} " if len(siblings) > 1 else " "
         about = about_answer(turn) if turn.role == "assistant" else ""
+        about += " · too long to be laid out" if self._view.is_long else ""
         if who + place + about != self._said:
             self._said = who + place + about
             self._signs = (cell_len(who) + 1, cell_len(who + place) - 2) if len(siblings) > 1 else (0, 0)
@@ -53,7 +58,7 @@ class TurnHead(Static):
                 self.post_message(TurnView.Stepped(self._view, by))
 
 
-class TurnView(Vertical, can_focus=True):
+class TurnView(Column, can_focus=True):
     """A turn. With `is_markdown` an answer is laid out; with `by` it is shown token by token."""
 
     DEFAULT_CSS = """
@@ -89,13 +94,15 @@ class TurnView(Vertical, can_focus=True):
         self.turn = turn
         self._is_markdown = is_markdown and turn.role == "assistant"
         self._by = by
-        self._painted = 0  # pieces that are on the screen
+        self._painted = self._characters = 0  # pieces and characters that are on the screen
         self._painting = asyncio.Lock()
+        self._head, self._failure = TurnHead(self), Static(markup=False, classes="turn-failure")
+        self._text = self._body()
 
     def compose(self) -> ComposeResult:
-        yield TurnHead(self)
-        yield self._body()
-        yield Static(markup=False, classes="turn-failure")
+        yield self._head
+        yield self._text
+        yield self._failure
 
     def on_mount(self) -> None:
         self._paint_edges()
@@ -112,20 +119,32 @@ class TurnView(Vertical, can_focus=True):
     @property
     def tokens(self) -> TokenText | None:
         """The turn's tokens, where they are what is shown."""
-        return next(iter(self.query(TokenText)), None)
+        return self._text if isinstance(self._text, TokenText) else None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the text is too long for a widget a paragraph."""
+        return isinstance(self._text, LongText)
+
+    @property
+    def weight(self) -> int:
+        """The widgets that the text consists of."""
+        return len(self._text.children) + 1
 
     async def look(self, by: By | None) -> None:
         """Show the turn by its tokens, or as text."""
         async with self._painting:
             await self._look(by)
 
-    async def paint(self) -> None:
-        """Show what the turn has gained since it was last painted."""
+    async def paint(self, *, is_coming: bool = False) -> None:
+        """Show what the turn has gained since it was last painted; of one that is coming no more than goes quickly."""
         async with self._painting:
             if self._by is not None and self.tokens is None and self.turn.tokens:
                 by, self._by = self._by, None
                 await self._look(by)
             await self._paint_text()
+            while not is_coming and self.tokens is None and self._painted < len(self.turn.pieces):
+                await self._paint_text()
             self._paint_edges()
 
     async def _look(self, by: By | None) -> None:
@@ -137,35 +156,53 @@ class TurnView(Vertical, can_focus=True):
             tokens.by = by
         elif tokens is not None or (by is not None and self.turn.tokens):
             had_focus = self.has_focus_within
-            await self.query(".turn-text").remove()
-            body = self._body()
-            await self.mount(body, after=0)
+            await self._show_anew()
             if had_focus:
-                (body if isinstance(body, TokenText) else self).focus()
+                (self.tokens or self).focus()
+
+    async def _show_anew(self) -> None:
+        """Put another body in the place of the one there is."""
+        await self._text.remove()
+        self._text = self._body()
+        await self.mount(self._text, after=0)
 
     async def _paint_text(self) -> None:
-        turn, tokens = self.turn, self.tokens
-        new = turn.pieces[self._painted :]
+        turn, tokens, body = self.turn, self.tokens, self._text
         if tokens is not None:
             if len(tokens.said) != len(turn.tokens) or turn.ended is not None:
                 tokens.show([turn])
-        elif new:
-            self._painted += len(new)
-            body = self.query_one(".turn-text")
-            if isinstance(body, Markdown):
+        elif new := self._news():
+            if self._characters > _LAID_OUT and not self.is_long:
+                await self._show_anew()
+            elif isinstance(body, Markdown):
                 # Not by Markdown.get_stream, whose task gathers what is gathered here already, and which loses what it
                 # was given just before it is stopped.
-                await body.append(shown("".join(new)))
+                await body.append(new)
+            elif isinstance(body, LongText):
+                body.append(new)
             elif isinstance(body, Static):
-                body.update(Content(shown(turn.text)))
+                body.update(Content(shown("".join(turn.pieces[: self._painted]))))
+
+    def _news(self) -> str:
+        """The next pieces that are not on the screen yet, as many as go quickly; or all of them."""
+        pieces, size = self.turn.pieces, 0
+        begin = self._painted
+        while self._painted < len(pieces) and (size < _AT_ONCE or self.is_long):
+            size += len(pieces[self._painted])
+            self._painted += 1
+        self._characters += size
+        return shown("".join(pieces[begin : self._painted]))
 
     def _body(self) -> Widget:
         self._painted = len(self.turn.pieces)
         text = shown("".join(self.turn.pieces[: self._painted]))
+        self._characters = len(text)
         if self._by is not None and self.turn.tokens:
             body: Widget = TokenText([self.turn], self._by)
+        elif self._characters > _LAID_OUT:
+            body = LongText(text)
         elif self._is_markdown:
-            body = Markdown(text, open_links=False)
+            body = Document(text, open_links=False)
         else:
             body = Static(Content(text), markup=False)
         self.set_class(isinstance(body, Markdown), "-laid-out")
@@ -173,20 +210,24 @@ class TurnView(Vertical, can_focus=True):
         return body
 
     def _paint_edges(self) -> None:
-        self.query_one(TurnHead).paint()
-        failure = self.query_one(".turn-failure", Static)
-        failure.set_class(bool(self.turn.failure), "-said")
-        if self.turn.failure:
-            failure.update(Content(f"✗ {printable(self.turn.failure)}; r asks again"))
+        turn = self.turn
+        self._head.paint()
+        if self._failure.has_class("-said") or turn.failure:
+            self._failure.set_class(bool(turn.failure), "-said")
+            helps = {"failed": "; ctrl+r asks again", "full": "; ctrl+t asks otherwise, ctrl+n begins a new chat"}
+            self._failure.update(Content(f"✗ {printable(turn.failure)}{helps.get(turn.ended or '', '')}"))
 
 
 def about_answer(turn: Turn) -> str:
-    """How an answer came, in a few words."""
-    said = [str(turn.speed)] if turn.speed is not None and turn.pieces else []
+    """How an answer came, in a few words; why it ended early stands first, for there may be no room for the rest."""
+    speed = turn.speed if turn.pieces else None
+    how = [str(speed._replace(cut=""))] if speed is not None else []
     if turn.ended is None:
-        return f"{said[0] if said else 'waiting'} …"
+        return f"{how[0] if how else 'waiting'} …"
+    why = speed.cut if speed is not None else ""
+    if why and not turn.children:
+        why += _LEFT.get(turn.ended, "") if turn.tokens or turn.ended == "full" else ""
     if turn.ended == "cut":
-        said.append("stopped")
-    if "seed" in turn.asked:
-        said.append(f"seed {turn.asked['seed']}")
-    return " · ".join(said)
+        why = "cut" if turn.failure else "stopped"
+    seed = f"seed {turn.asked['seed']}" if "seed" in turn.asked else ""
+    return " · ".join(filter(None, (why, *how, seed)))

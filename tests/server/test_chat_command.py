@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chatting import chunk, reaching, sending
 from serving import Running, ScriptedBackend, ScriptedEngine, running, says
 
 from core.inference.request import Piece, Scored
@@ -99,9 +102,7 @@ def test_a_model_without_a_template_goes_on_with_the_text_as_it_stands_and_says_
     assert _prompts(engine) == ["Emma", "Emma was rich\nand"], (
         "an answer goes on with the question, and the next question begins a line"
     )
-    limits = [request.max_tokens + len(request.prompt) for request in engine.requests]
-    assert limits == [limits[0]] * 2, "an answer may take all that fits"
-    assert limits[0] > 100
+    assert [request.max_tokens for request in engine.requests] == [100, 100], "a quarter of what the model holds"
 
 
 def test_what_a_model_says_cannot_act_on_the_terminal(typed: Typed) -> None:
@@ -118,6 +119,38 @@ def test_a_refused_question_is_not_part_of_the_conversation(typed: Typed) -> Non
     assert "are more than the model's 400; /new begins a new conversation" in err
     assert _prompts(engine) == ["Hi\n", "Hi\n"]
     assert out.count("ok\n") == 2
+
+
+def test_an_answer_is_bounded_and_a_full_context_is_told_before_one_asks_in_vain(typed: Typed) -> None:
+    engine = ScriptedEngine(reaching(1000))
+    with running(ScriptedBackend(engine, template="plain")) as server:
+        lines = ["Hi", "So?", "And?", "Or?", "In vain", "/new", "Again", "/retry"]
+        code, out, err = typed(["chat", "--url", server.url], *lines)
+        assert code == 0
+        assert typed(["chat", "--url", server.url, "--max_tokens", "7"], "Hi")[1].endswith(", cut at max_tokens 7]\n")
+    assert [request.max_tokens for request in engine.requests] == [100, 100, 100, 81, 100, 100, 7]
+    assert out.count(", cut at max_tokens 100]") == 5
+    assert ", the context of 400 tokens is full]" in out
+    full = "the context is full: 0 of its 400 tokens are left; /new begins a new conversation"
+    assert out.count(full) == 1, "it is said at once"
+    assert err == full + "\n", "and again to who asks nevertheless"
+
+
+def test_the_default_of_max_tokens_is_in_the_help(typed: Typed) -> None:
+    out = " ".join(typed(["chat", "--help"])[1].split())
+    assert "Of an answer. [default: 512, at most a quarter of what the model holds]" in out
+
+
+def test_an_answer_without_an_end_is_cut_with_a_line_that_says_so(typed: Typed) -> None:
+    model = b'{"data": [{"id": "stranger", "max_model_len": "many"}]}'
+    with sending(itertools.repeat(chunk("\x1b[2Jword " * 100)), model) as url:
+        code, out, err = typed(["chat", "--url", url], "Hi", "/help")
+    assert code == 0
+    assert 262_000 < len(out) < 300_000
+    assert "\x1b" not in out + err
+    assert err.startswith("cut at 26")
+    assert err.endswith(" characters: that is all that is taken of one answer\n")
+    assert "/quit" in out
 
 
 def test_an_answer_that_fails_is_told_and_the_chat_goes_on(typed: Typed) -> None:
@@ -171,6 +204,17 @@ def test_what_cannot_be_asked_is_one_line(typed: Typed, arguments: list[str], co
     assert (returned, out) == (code, "")
     assert said in err.splitlines()[0]
     assert len(err.splitlines()) == (2 if code == 2 else 1)
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Client.get.__kwdefaults__ is not None
+    assert 0 < Client.get.__kwdefaults__["within_s"] <= 30
+    monkeypatch.setitem(Client.get.__kwdefaults__, "within_s", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        code, _, err = typed(["chat", "--url", f"http://127.0.0.1:{mute.getsockname()[1]}"], "hello")
+    assert code == 1
+    assert "cannot be asked: timed out" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_a_server_of_another_kind_is_told_apart() -> None:

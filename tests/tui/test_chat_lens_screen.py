@@ -173,7 +173,7 @@ def test_answers_without_alternatives_say_what_helps(app: DaisyApp) -> None:
         await ask(pilot, "Hi")
         await pilot.press("f3")
         await finish(pilot)
-        assert "nothing is known of these tokens: r asks again" in words(app)
+        assert "nothing is known of these tokens: ctrl+r asks again" in words(app)
         chat(app).side.query_one("#parameter-alternatives").value = "2"  # type: ignore[attr-defined]
         await pilot.press("ctrl+r")
         await finish(pilot)

@@ -34,8 +34,8 @@ from daisy_tui.app import DaisyApp
 from daisy_tui.chatting.answering import Answering
 from daisy_tui.chatting.transcripts import listed, read
 from daisy_tui.screens.chat_attach import AttachScreen
-from daisy_tui.screens.chat_choose import ChooseSourceScreen
 from daisy_tui.screens.chat_preview import PreviewScreen
+from daisy_tui.screens.pick import PickScreen
 from daisy_tui.services import Services
 from daisy_tui.widgets.chat_pane import Earlier
 from daisy_tui.widgets.chat_turn import TurnView
@@ -79,9 +79,10 @@ def test_a_checkpoint_is_chosen_by_a_few_letters_and_talked_to(
 
     async def story(pilot: Pilot[Any]) -> None:
         assert "f2  choose a checkpoint" in words(app)
-        await pilot.press("s")
+        await pilot.press("f2")
         await finish(pilot)
-        assert isinstance(app.screen, ChooseSourceScreen)
+        assert isinstance(app.screen, PickScreen)
+        assert "Talk to which model?" in words(app)
         assert "noise  step 7 · val 3.250" in words(app)
         await pilot.press(*"emm")
         await finish(pilot)
@@ -103,6 +104,24 @@ def test_a_checkpoint_is_chosen_by_a_few_letters_and_talked_to(
     (kept,) = listed(services.folder)
     assert [turn.text for turn in read(kept.path).tree.path] == ["How is it?", "It is *fine*."]
     assert children.started[0].returncode == -15, "the server ends with the terminal"
+
+
+def test_how_it_is_served_is_chosen_below_the_list_and_kept(app: DaisyApp, make_run: Any, children: Children) -> None:
+    write_checkpoint(make_run("emma") / "checkpoints/step_000000007", 7, val_loss=3.25)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await pilot.press("f2")
+        await finish(pilot)
+        await pilot.press("tab", "tab", "tab", "tab", "enter", "end", "enter")
+        await finish(pilot)
+        await pilot.press("shift+tab", "shift+tab", "shift+tab", "enter")
+        await get_ready(pilot)
+        await pilot.press("f2")
+        await finish(pilot)
+        assert "weights int8" in words(app)
+
+    tell(app, story)
+    assert children.asked == [(CHECKPOINT, ["--device=auto", "--weights=int8", "--slots=1"])]
 
 
 def test_a_run_that_trains_is_followed_to_its_newer_checkpoints(
@@ -296,7 +315,7 @@ def test_a_server_that_dies_in_mid_stream_is_said_in_place_and_another_takes_its
         shown = words(app)
         assert "half" in shown
         assert "✗ http" in shown
-        assert "r asks again" in shown
+        assert "ctrl+r asks again" in shown
         assert "has ended with exit code -9" in shown
         await ask(pilot, "Are you there?")
         assert chat(app).prompt.text == "Are you there?"
@@ -316,7 +335,7 @@ def test_a_refusal_is_one_line_in_place_and_the_question_can_be_asked_again(
     async def story(pilot: Pilot[Any]) -> None:
         pane = await talk_to(pilot)
         await ask(pilot, "x" * 500)
-        assert "are more than the model's 400; r asks again" in " ".join(words(app).split())
+        assert "are more than the model's 400; ctrl+t asks otherwise" in " ".join(words(app).split())
         await pilot.press("ctrl+t")
         assert chat(app).prompt.text == "x" * 500, "nothing typed is lost"
         chat(app).prompt.load_text("short")
@@ -336,7 +355,7 @@ def test_a_retry_after_a_failure_takes_the_failures_place(app: DaisyApp, engine:
     async def story(pilot: Pilot[Any]) -> None:
         pane = await talk_to(pilot)
         await ask(pilot, "Hi")
-        assert "no numbers; r asks again" in words(app)
+        assert "no numbers; ctrl+r asks again" in words(app)
         engine.says = says("better")
         await pilot.press("ctrl+r")
         await finish(pilot)
@@ -511,7 +530,7 @@ def test_attaching_says_what_is_wrong_and_loses_nothing_that_was_typed(services:
     with running(scripted("attached."), api_key="right") as locked:
 
         async def story(pilot: Pilot[Any]) -> None:
-            await pilot.press("a")
+            await pilot.press("f7")
             await finish(pilot)
             assert isinstance(app.screen, AttachScreen)
             url, key = app.screen.query("Input")
@@ -544,7 +563,7 @@ def test_servers_of_this_machine_are_offered_but_not_the_terminals_own(app: Dais
 
     async def story(pilot: Pilot[Any]) -> None:
         leases.serve({"server": url, "model": "mine", "user": "me"})
-        await pilot.press("s")
+        await pilot.press("f2")
         await finish(pilot)
         assert "mine  by me" in words(app), "nobody here has started it yet"
         await pilot.press("escape")
@@ -585,7 +604,7 @@ def test_what_fails_while_choosing_is_said(app: DaisyApp, monkeypatch: pytest.Mo
     monkeypatch.setattr(f"daisy_tui.screens.chat_servers.{what}", broken)
 
     async def story(pilot: Pilot[Any]) -> None:
-        await pilot.press({"sources": "s", "listed": "t", "servers": "a"}[what])
+        await pilot.press({"sources": "f2", "listed": "f6", "servers": "f7"}[what])
         await until(pilot, lambda: toasts(app))
 
     tell(app, story)

@@ -52,14 +52,26 @@ def told(transcript: Transcript, tree: Turns, question: str, *pieces: str, paren
         answer.pieces.append(piece)
         answer.tokens.append(Token(len(piece), piece.encode(), -0.5, (Alternative(1, b"\xc3", -2.0),)))
         transcript.grown(answer)
-    answer.ended, answer.prompt_ids, answer.speed = "stop", [1, 2, 3], Speed(2, 0.5, 0.25)
+    answer.ended, answer.prompt_ids, answer.speed = "full", [1, 2, 3], Speed(2, 0.5, 0.25, "the context is full")
+    answer.held = 5
     transcript.ended(answer)
     return answer
 
 
 def facts(tree: Turns) -> list[tuple[Any, ...]]:
     return [
-        (t.number, t.parent.number if t.parent else None, t.role, t.text, t.tokens, t.ended, t.asked, t.model, t.speed)
+        (
+            t.number,
+            t.parent.number if t.parent else None,
+            t.role,
+            t.text,
+            t.tokens,
+            t.ended,
+            t.asked,
+            t.model,
+            t.speed,
+            t.held,
+        )
         for t in tree
     ]
 

@@ -68,4 +68,5 @@ def test_a_conversation_of_thousands_of_turns_is_no_deeper_than_one() -> None:
 def test_speed_counts_from_the_first_token() -> None:
     assert Speed(11, 0.5, 2.0).rate == 5.0
     assert Speed(1, 0.5, 0.0).rate is None
-    assert str(Speed(11, 0.5, 2.0, is_cut=True)) == "11 tokens, 5.0 tokens/s, first after 0.50 s, cut at max_tokens"
+    cut = Speed(11, 0.5, 2.0, "cut at max_tokens 11")
+    assert str(cut) == "11 tokens, 5.0 tokens/s, first after 0.50 s, cut at max_tokens 11"
