@@ -118,7 +118,7 @@ class DaisyApp(App[None]):
         young, middle, _ = gc.get_threshold()
         gc.set_threshold(young, middle, _NEVER)
         gc.enable()
-        self.set_interval(_COLLECT_S, gc.collect)
+        self.set_interval(_COLLECT_S, _collect)
 
     def _leave_with_terminal(self) -> None:
         """End where the terminal is gone without a signal; Textual's input would go round at its end for ever."""
@@ -248,6 +248,10 @@ class DaisyApp(App[None]):
         except OSError:
             return None
         return self._log_path
+
+
+def _collect() -> None:
+    gc.collect()  # which Textual cannot call itself, for it is no function of Python's
 
 
 def _is_fresh(services: Services) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from textual.content import Content
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
 
+from daisy_tui import app as app_module
 from daisy_tui.actions import Action
+from daisy_tui.app import DaisyApp
 from daisy_tui.commands import CommandError, Done
 from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.screens.confirm import ConfirmScreen
@@ -242,6 +245,34 @@ def test_escape_leaves_a_field_so_that_keys_act_again(services: Services) -> Non
         assert "viewed" in toasts(app)
 
     drive(app, story)
+
+
+def test_garbage_is_collected_by_a_timer_in_a_terminal_of_its_own(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        collected.extend([phase] if info["generation"] == 2 else [])
+
+    monkeypatch.setattr(app_module, "_COLLECT_S", 0.01)
+    monkeypatch.setattr(app_module, "_TERMINAL_S", 60.0)
+    before = gc.get_threshold()
+    app = DaisyApp(services, first="dashboard", is_alone=True)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        collected.clear()
+        await until(pilot, lambda: collected.count("stop") > 1)
+        assert gc.isenabled()
+
+    gc.callbacks.append(note)
+    try:
+        drive(app, story)
+    finally:
+        gc.callbacks.remove(note)
+        gc.set_threshold(*before)
+        gc.unfreeze()
+    assert app.return_code in (None, 0)
 
 
 def test_jump_mode_goes_to_what_it_labels(services: Services) -> None:
