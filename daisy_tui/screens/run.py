@@ -33,7 +33,6 @@ _ONLY_IN = {
     **dict.fromkeys(("log_y", "smoother", "rougher", "axis", "zoom_one"), ("charts",)),
     **dict.fromkeys(("next", "previous"), ("charts", "log")),
     **dict.fromkeys(("follow", "level"), ("log",)),
-    **dict.fromkeys(("inspect", "chat"), ("checkpoints",)),
     "search": ("log", "events", "config"),
 }
 _SAID = {
@@ -66,7 +65,7 @@ class RunScreen(RunView):
         ),
         Action("level", "l", "Level", "All lines, warnings and errors, or errors."),
         Action("inspect", "i", "Inspect", "Inspect the checkpoint.", "daisy inspect CHECKPOINT"),
-        Action("chat", "t", "Chat", "Chat with the checkpoint.", "daisy chat CHECKPOINT"),
+        Action("chat", "t", "Chat", "Chat with the run, or with the chosen checkpoint.", "daisy chat RUN"),
         Action("next", "n", "Next", "The next chart, or the log of the next rank."),
         Action("previous", "N", "Previous", "The chart before, or the log of the rank before.", footer=False),
         Action("pick", "p", "Pick", "Show another run.", f"{_R} list"),
@@ -227,7 +226,8 @@ class RunScreen(RunView):
 
     def _checkpoint_command(self, action: str, name: str) -> list[str]:
         """With the run itself, which stands for its latest checkpoint, where there is none yet."""
-        source = str(checkpoint.path) if (checkpoint := self._checkpoint) is not None else name
+        is_of_run = action == "chat" and self.tabs.active != "checkpoints"
+        source = str(checkpoint.path) if (checkpoint := self._checkpoint) is not None and not is_of_run else name
         if action == "warm_start":
             config = self._look.facts["config"] if self._look is not None else None
             return ["train", config or "CONFIG", "-p", source]
@@ -238,8 +238,11 @@ class RunScreen(RunView):
             self.post_message(Open("checkpoints", checkpoint=checkpoint.path, run=self._look.run.path))
 
     def action_chat(self) -> None:
-        if (checkpoint := self._checkpoint) is not None:
-            self.post_message(Open("chat", source=str(checkpoint.path)))
+        if (checkpoint := self._checkpoint) is None or self.run_name is None:
+            self.notify("there is no checkpoint to talk to yet", markup=False)
+        else:
+            source = str(checkpoint.path) if self.tabs.active == "checkpoints" else self.run_name
+            self.post_message(Open("chat", source=source))
 
     @on(LineList.Chosen, "#run-checkpoints LineList")
     def _inspect_chosen(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from made_checkpoints import write_checkpoints
 from made_runs import write_run
-from terminal import ScriptedCommands, app_of, drive, finish, toasts, words
+from terminal import ScriptedCommands, app_of, drive, finish, settle, toasts, words
 from textual.pilot import Pilot
 from textual.widgets import Button, Checkbox, Input, Select
 
@@ -466,6 +466,24 @@ def test_a_new_run_begins_in_compose_from_the_checkpoint_under_the_cursor(
         await press(pilot, "enter", "t", "i")
         there = {"checkpoint": first, "run": path}
         assert opened[2:] == [("checkpoints", there), ("chat", {"source": str(first)}), ("checkpoints", there)]
+
+    tell(services, story)
+
+
+def test_t_talks_to_the_run_from_any_tab_once_it_has_a_checkpoint(
+    services: Services, make_run: MakeRun, opened: list[tuple[str, dict[str, Any]]]
+) -> None:
+    path = make_run("x", "running")
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        await press(pilot, "t")
+        assert opened == []
+        assert toasts(screen.daisy) == ["there is no checkpoint to talk to yet"]
+        write_checkpoints(path, 20)
+        await settle(pilot)
+        await press(pilot, "t")
+        assert opened == [("chat", {"source": ID})]
+        assert screen.command_for("chat") == ["chat", ID]
 
     tell(services, story)
 
