@@ -38,7 +38,7 @@ def cut_apart(names: Sequence[str], width: int) -> list[str]:
 
 def _cut_behind(name: str, shared: int, width: int) -> str:
     """A name of which the part from `shared` on is to be seen."""
-    if cell_len(name) <= width or cell_len(name[:shared]) + _TELLING <= width:
+    if cell_len(name) <= width or cell_len(name[:shared]) + min(_TELLING, max(2, width // 2)) <= width:
         return cut_end(name, width)
     end = cut_front(name, width)
     return end if len(name) - len(end) < shared else cut_end(f"…{name[shared:]}", width)

@@ -2,7 +2,7 @@
 
     python docs/draw_pictures.py FOLDER
 
-FOLDER is one in which the demo was trained. Nothing in it is changed.
+FOLDER is one in which the demo was trained. Nothing in it is changed: the chat is kept in a folder that goes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from core.runs.directory import find_run
 from daisy_tui.app import DaisyApp
+from daisy_tui.screens.chat import ChatScreen
 from daisy_tui.services import Services
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -27,6 +35,9 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "data": (),
 }
 LOOK_S = 3.0
+MOST_WAIT_S = 120.0
+ASKED = "Emma Woodhouse"
+PARAMETERS = {"temperature": "0.4", "max_tokens": "280", "seed": "1"}
 
 
 async def draw(folder: Path, name: str, keys: tuple[str, ...]) -> None:
@@ -40,12 +51,45 @@ async def draw(folder: Path, name: str, keys: tuple[str, ...]) -> None:
         (PICTURES / f"{name}.svg").write_text(app.export_screenshot(title="Daisy"))
 
 
+async def draw_chat(folder: Path) -> None:
+    """What the demo goes on with, under the token lens."""
+    run = find_run(folder / "runs", "demo")
+    with tempfile.TemporaryDirectory() as own:
+        services = Services(Path(own))
+        app = DaisyApp(services, first="chat")
+        try:
+            async with app.run_test(size=SIZE) as pilot:
+                screen = app.screen
+                assert isinstance(screen, ChatScreen)
+                left = screen.panes.left
+                screen.context(source=str(run.path))
+                await until(pilot, lambda: left.is_ready)
+                for name, value in PARAMETERS.items():
+                    screen.query_one(f"#parameter-{name}", Input).value = value
+                left.editor.load_text(ASKED)
+                await pilot.press("ctrl+g")
+                await until(pilot, lambda: left.is_ready and left.tip is not None and left.tip.tokens)
+                await pilot.press("f3", *["space"] * 4)
+                await pilot.pause(LOOK_S)
+                (PICTURES / "chat.svg").write_text(app.export_screenshot(title="Daisy"))
+        finally:
+            services.close()
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], object]) -> None:
+    """Let the app go on until something holds. Raises TimeoutError."""
+    async with asyncio.timeout(MOST_WAIT_S):
+        while not holds():
+            await pilot.pause(0.1)
+
+
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
     PICTURES.mkdir(exist_ok=True)
     os.chdir(folder)
     for name, keys in SCREENS.items():
         asyncio.run(draw(folder, name, keys))
+    asyncio.run(draw_chat(folder))
 
 
 if __name__ == "__main__":

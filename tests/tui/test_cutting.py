@@ -23,6 +23,12 @@ def test_names_that_begin_alike_are_cut_at_their_beginning_and_others_at_their_e
     assert cut_apart(["val books", "val code"], 40) == ["val books", "val code"]
 
 
+def test_names_that_differ_at_once_keep_their_beginning_however_short() -> None:
+    groups = ["embed_params", "head_params", "hidden_matrix_params"]
+    assert cut_apart(groups, 3) == ["em…", "he…", "hi…"]
+    assert cut_apart(groups, 6) == ["embed…", "head_…", "hidde…"]
+
+
 def test_what_differs_is_seen_where_the_ends_are_alike() -> None:
     assert cut_apart(["a-common-beginning-1-and-a-common-end", "a-common-beginning-2-and-a-common-end"], 10) == [
         "…1-and-a-…",
