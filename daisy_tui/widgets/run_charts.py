@@ -103,10 +103,17 @@ class RunCharts(Widget):
         """
         if drawn.view.x != self._x:
             return
-        for kind, lines in drawn.lines.items():
-            chart = self.query_one(f"#chart-{kind}", BrailleChart)
-            chart.show(lines, drawn.marks, origin=drawn.origin, why=why)
         self._explain(signs_of(drawn.marks))
+        self._show_next(drawn, why, list(drawn.lines))
+
+    def _show_next(self, drawn: Drawn, why: str, kinds: list[str]) -> None:
+        """Show one chart, and the next once it is painted: a key waits for one of them, not for six."""
+        kind, *others = kinds or [""]
+        if not kind or drawn.view.x != self._x:
+            return
+        chart = self.query_one(f"#chart-{kind}", BrailleChart)
+        chart.show(drawn.lines[kind], drawn.marks, origin=drawn.origin, why=why)
+        self.call_after_refresh(self._show_next, drawn, why, others)
 
     def clear(self) -> None:
         """Show nothing, of another run."""
