@@ -20,7 +20,7 @@ demo: install  ## train the demo model on the bundled novels, or go on with it, 
 	  then $(BIN)/daisy train --resume demo; else $(BIN)/daisy train demo; fi
 	@$(BIN)/daisy sample demo --prompt "Emma Woodhouse" --max_tokens 120
 
-test: install  ## the test suite, without tests of real processes and pictures of screens
+test: install  ## the test suite, without what takes long: real processes, pictures of screens
 	@$(BIN)/python -m pytest -n auto -m "not long"
 
 test-all: install  ## the whole test suite, as CI runs it

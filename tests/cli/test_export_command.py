@@ -49,6 +49,7 @@ def test_json_says_what_was_made(run: Path, daisy: Any) -> None:
     assert (made["out"], made["notes"]) == ("copy", [])
 
 
+@pytest.mark.long
 def test_a_copy_speaks_as_its_original_does(run: Path, workspace: Path) -> None:
     run_daisy(workspace, "export", "mine", "--out", "copy")
     run_daisy(workspace, "export", "mine", "--out", "half", "--dtype", "bfloat16")

@@ -129,6 +129,7 @@ def _looked_at(run: Path) -> None:
     CompareReader(watch).look(Wanted((run, run.with_name(next(name for name in rows if name != run.name)))), NOW)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FILES)
 def test_no_value_in_no_place_of_a_file_ends_a_command_or_a_look(
     odd: Path, name: str, capfd: pytest.CaptureFixture[str]

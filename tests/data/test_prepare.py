@@ -424,6 +424,7 @@ def test_a_tokenizer_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "tokenizer.tiktoken").read_bytes() == b"somebody's"
 
 
+@pytest.mark.long
 def test_an_encoding_of_tiktokens_travels_with_its_pattern(tmp_path: Path) -> None:
     from core.data.dataset import dataset_tokenizer
     from core.data.tokenizers import BpeTokenizer, demo_tokenizer

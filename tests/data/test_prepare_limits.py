@@ -74,6 +74,7 @@ def test_memory_stays_flat_however_long_one_document_is(tmp_path: Path) -> None:
     assert peak_mib(160) - peak_mib(20) < 20
 
 
+@pytest.mark.long
 def test_a_kill_at_any_step_on_the_file_system_is_followed_up_whole() -> None:
     program = [sys.executable, Path(__file__).with_name("crash_fuzz.py")]
     done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
