@@ -272,10 +272,6 @@ class TrainConfig(ModelSpec):
         """Tokens in one validation sequence: val_seq_len, or the training sequence's."""
         return self.val_seq_len or self.training_sequence_length
 
-    def accumulation_steps(self, world_size: int = 1) -> int:
-        """Sequences that each of `world_size` devices processes in one optimizer step."""
-        return self.tokens_per_step(world_size) // (self.training_sequence_length * world_size)
-
     def tokens_per_step(self, world_size: int = 1) -> int:
         """Tokens of one optimizer step over `world_size` devices, accumulation included."""
         if self.batch_tokens is not None:

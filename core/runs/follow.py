@@ -62,11 +62,6 @@ def lines_backwards(path: Path) -> Iterator[bytes]:
             end = begin
 
 
-def last_record(path: Path) -> dict[str, Any]:
-    """The last whole record of a .jsonl file; empty where there is none."""
-    return next(records_backwards(path), {})
-
-
 def record_of(line: bytes, fields: Fields = NO_FIELDS) -> dict[str, Any] | None:
     """One record, its known fields of their kinds; None for a line that was torn when its writer was killed."""
     try:

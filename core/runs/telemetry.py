@@ -12,7 +12,6 @@ of every figure would have to catch; and asking the leases alone whose a GPU is,
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections import deque
@@ -22,8 +21,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import psutil
 
-from core.runs.directory import RunDirectory, RunError, read_object
-from core.runs.processes import descendants, is_alive
+from core.runs.processes import descendants
 
 NOT_AVAILABLE: Final = None
 EVERY_S, HISTORY_S = 1.0, 600.0
@@ -254,22 +252,6 @@ class Sampler:
             disk_used=NOT_AVAILABLE if disk is None else disk.total - disk.free,  # with what is kept for root
             disk_total=NOT_AVAILABLE if disk is None else disk.total,
         )
-
-
-def supervisors_of(runs: Iterable[RunDirectory]) -> dict[int, Path]:
-    """Those of the runs that live on this machine, by the pid of their supervisors, as supervisor.json proves."""
-    found = {}
-    for run in runs:
-        if run.exit.exists():  # it has ended, and most runs of a folder have
-            continue
-        try:
-            facts = read_object(run.supervisor)
-        except RunError:
-            continue
-        pid = facts.get("pid", 0)
-        if facts.get("host") == platform.node() and is_alive(pid, str(facts.get("identity"))):
-            found[pid] = run.path
-    return found
 
 
 def _tree(supervisor: int) -> list[psutil.Process]:

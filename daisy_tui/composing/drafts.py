@@ -114,10 +114,6 @@ class History(Generic[T]):
     def can_undo(self) -> bool:
         return bool(self._before)
 
-    @property
-    def can_redo(self) -> bool:
-        return bool(self._after)
-
     def change(self, to: T, about: str = "") -> bool:
         """Go on with another value; whether it is another."""
         if to == self._now:

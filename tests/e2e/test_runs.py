@@ -13,7 +13,7 @@ import pytest
 from support import processes, run_daisy, run_named, start_daisy, until, weights
 
 from core.runs.directory import read_records
-from core.runs.follow import last_record
+from core.runs.follow import records_backwards
 from core.runs.heartbeat import heartbeats
 from core.runs.leases import Leases, Wanted
 from core.runs.status import AFTER_CHECKPOINT, run_status
@@ -36,7 +36,7 @@ def _state(name: str, state: str) -> Callable[[], bool]:
 
 
 def _step(name: str) -> int:
-    return int(last_record(run_named(name).metrics).get("step", 0))
+    return int(next(records_backwards(run_named(name).metrics), {}).get("step", 0))
 
 
 def test_a_detached_run_is_watched_stopped_and_gone_on_with_while_another_waits_for_its_device(folder: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.runs.directory import RunDirectory, find_run, read_records, write_object
-from core.runs.follow import RecordTail, last_record, records_backwards
+from core.runs.follow import RecordTail, records_backwards
 from core.runs.status import Status
 from core.runs.summary import all_runs, summaries, summary
 
@@ -101,11 +101,10 @@ def test_torn_lines_are_no_records_and_hide_none(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2, "tr\n\n[3]\nnull\n{"step": 4}\n{"step": 5}')
     assert [record["step"] for record in records_backwards(path)] == [4, 1], "the last one has no end yet"
-    assert last_record(path) == {"step": 4}
     run = RunDirectory(tmp_path)
     run.append(path, {"step": 6})
     assert [record["step"] for record in records_backwards(path)] == [6, 5, 4, 1]
-    assert last_record(tmp_path / "nothing.jsonl") == {}
+    assert [*records_backwards(tmp_path / "nothing.jsonl")] == []
 
 
 def test_records_longer_than_a_block_are_read_whole_from_the_end(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -16,8 +15,6 @@ import psutil
 import pytest
 
 from core.runs.devices import gpus
-from core.runs.directory import RunDirectory, write_object
-from core.runs.processes import identity
 from core.runs.telemetry import (
     Gpu,
     GpuProcess,
@@ -26,7 +23,6 @@ from core.runs.telemetry import (
     Sampler,
     Snapshot,
     Telemetry,
-    supervisors_of,
 )
 
 GIB = 1 << 30
@@ -226,24 +222,6 @@ def test_what_a_run_has_on_gpus_that_do_not_tell_is_not_available(tmp_path: Path
     nvml.refused.add("nvmlDeviceGetUtilizationRates")
     figures = sampler(tmp_path, nvml, {started.pid: tmp_path})().runs[tmp_path]
     assert (figures.gpus, figures.gpu_memory, figures.gpu_utilisation) == (("GPU-0",), None, None)
-
-
-def test_supervisors_are_proved_by_what_they_wrote(tmp_path: Path) -> None:
-    mine = {"pid": os.getpid(), "identity": identity(os.getpid()), "host": platform.node()}
-    written: dict[str, Any] = {
-        "lives": mine,
-        "ended": mine,
-        "pid used again": mine | {"identity": "another boot:1"},
-        "on another machine": mine | {"host": "another"},
-        "unreadable": {"pid": "?"},
-        "never started": None,
-    }
-    for name, facts in written.items():
-        (tmp_path / name).mkdir()
-        if facts is not None:
-            write_object(tmp_path / name / "supervisor.json", facts)
-    write_object(tmp_path / "ended/exit.json", {"outcome": "finished"})
-    assert supervisors_of(RunDirectory(tmp_path / name) for name in written) == {os.getpid(): tmp_path / "lives"}
 
 
 def snapshot_at(time: float, runs: dict[Path, RunFigures] | None = None) -> Snapshot:
