@@ -22,6 +22,7 @@ Line = Sequence[tuple[str, str]]
 
 _STAMP = len("YYYYMMDD-HHMMSS-")
 _MARKS = {"best": " ★ best", "latest": " ▸ latest"}
+_SIGNS = {mark: mark[:2] for mark in _MARKS.values()}  # what is left of them where there is little room
 _STEP = re.compile(r"\.?step_0*(\d+)(.*)")
 _ROOM_FOR_PROBLEMS = 100
 _MARKED = "◆ "
@@ -105,7 +106,10 @@ def lines(rows: Sequence[Row], width: int, order: Order, marked: Container[Path]
         pieces = [(begin, "muted"), *_named(row, is_alone=order.key is not None)]
         if entry is not None and not entry.complete and width >= _ROOM_FOR_PROBLEMS:
             pieces.append((f"  {cell(entry.problem)}", "muted"))
-        return [*_fitted(pieces, width - cell_len(right)), (right, "" if entry is None or entry.complete else "muted")]
+        room = width - cell_len(right)
+        if sum(cell_len(text) for text, _ in pieces) > room:
+            pieces = [(_SIGNS.get(text, text), part) for text, part in pieces]
+        return [*_fitted(pieces, room), (right, "" if entry is None or entry.complete else "muted")]
 
     return line
 

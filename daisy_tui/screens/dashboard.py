@@ -138,7 +138,8 @@ class DashboardScreen(DaisyScreen):
         queue = {waiting.id: place for place, waiting in enumerate(self._overview.queue, 1)}
         table.show(looked.rows, device_labels(self._snapshot), self._order, queue)
         self._scrolled()
-        line = counts_line(counts(looked.every), len(looked.rows), self._order, self.size.width)
+        room = self.size.width - 2  # within its padding
+        line = counts_line(counts(looked.every), len(looked.rows), self._order, room)
         self.query_one("#counts", Line).show(line)
         self._say("problem", "#filter-problem", f"✗ {printable(looked.problem)}" if looked.problem else "")
         self._say("no-runs", "#instead", "" if looked.rows else _UNPICKED if looked.every else _EMPTY)

@@ -7,6 +7,7 @@ Rejected: OptionList and DataTable, which make a widget's worth of every row at 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -83,8 +84,8 @@ class CursorList(InOrder, ScrollView, can_focus=True):
         scroll_x, scroll_y = self.scroll_offset
         index, width = scroll_y + y, self.width
         if index >= self._number:
-            said = [Segment(self._why, self._style("muted"))] if self._why and not self._number and not y else []
-            return Strip(said).crop_extend(0, width, self.rich_style)
+            said = wrap(self._why, max(1, width))[y : y + 1] if not self._number else []
+            return Strip([Segment(line, self._style("muted")) for line in said]).crop_extend(0, width, self.rich_style)
         strip = self.line_at(index).crop_extend(scroll_x, scroll_x + width, self.rich_style)
         return self.over(strip, "cursor") if index == self.cursor else strip
 

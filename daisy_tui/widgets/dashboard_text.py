@@ -6,7 +6,7 @@ they pass `printable` and never markup.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 NOT_AVAILABLE = "n/a"
 _HISTORY, _WIDE_HISTORY, _WIDE = 8, 20, 84  # cells
-_ALL_WORDS, _ALWAYS_WORDS = (
-    130,
-    ("stalled", "running", "queued", "failed"),
-)  # cells; the sign says it where there is less room
+_ALWAYS_WORDS = ("stalled", "running", "queued", "failed")  # other states are signs where there is little room
 _OWNER = 14  # cells of a name where the whole machine is a line
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SERVER_SIGNS = {"failed": ("✗", "$text-error"), "starting": ("◐", "$text-accent"), "loading": ("◐", "$text-accent")}
@@ -34,17 +31,23 @@ _SERVER_SIGNS = {"failed": ("✗", "$text-error"), "starting": ("◐", "$text-ac
 
 def counts_line(states: Mapping[str, int], picked: int, order: Order, width: int) -> Content:
     """How many runs there are in which states, how many of them a filter picked, and how they are sorted."""
+    whole = _counts(states, picked, order, states)
+    return whole if whole.cell_length <= width else _counts(states, picked, order, _ALWAYS_WORDS)
+
+
+def _counts(states: Mapping[str, int], picked: int, order: Order, said: Container[str]) -> Content:
+    """The same; states that are not among those `said` are only signs."""
     total = sum(states.values())
     parts = [Content.assemble((plural(total, "run"), "bold"))]
     if picked != total:
         parts[0] += Content.assemble("  ", (f"{picked:,} picked", "$text-accent"))
     for state, number in states.items():
         sign, colour = state_sign(state)
-        word = f" {printable(state)}" if width >= _ALL_WORDS or state in _ALWAYS_WORDS else ""
+        word = f" {printable(state)}" if state in said else ""
         parts.append(Content.assemble((f"{sign} ", colour), f"{number:,}{word}"))
     if order != Order(NEWEST):
         parts.append(Content.assemble((f"sorted by {order.by}{' reversed' if order.is_reversed else ''}", "dim")))
-    return Content("   " if width >= _ALL_WORDS else "  ").join(parts)
+    return Content("  ").join(parts)
 
 
 def devices_lines(history: Sequence[Snapshot], overview: Overview, failure: str | None, width: int) -> Content:

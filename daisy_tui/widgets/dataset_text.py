@@ -11,16 +11,15 @@ from core.text import count, plural, printable, size
 from daisy_tui.data.datasets import DatasetFound
 from daisy_tui.data.lengths import LengthHistogram
 
-_SIGNS = {"whole": ("✓", "$success"), "unfinished": ("◐", "$warning"), "damaged": ("✗", "$error")}
+_SIGNS = {"whole": "✓", "unfinished": "◐", "damaged": "✗"}  # in no colour, which would not be seen under the cursor
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LABEL, _COUNT = 17, 16  # columns
 
 
 def list_entry(found: DatasetFound) -> Content:
     """Two lines: the path with its state, and how much there is."""
-    sign, colour = _SIGNS[found.state]
     state = "being prepared" if found.is_busy else found.state
-    head = Content.assemble((f"{sign} ", colour), (printable(str(found.path)), "bold"), (f"  {state}", "dim"))
+    head = Content.assemble((f"{_SIGNS[found.state]} {printable(str(found.path))}", "bold"), (f"  {state}", "dim"))
     if found.problem is not None:
         problem = found.problem.removeprefix(f"{found.path}").lstrip("/: ")
         return head + Content.assemble("\n  ", (printable(problem), "dim"))

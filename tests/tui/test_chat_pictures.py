@@ -16,13 +16,16 @@ from textual.widgets import TextArea
 from core.inference.request import Piece, Scored
 from daisy_tui.app import DaisyApp
 from daisy_tui.services import Services
+from daisy_tui.settings import Settings
 
 SIZES = ((80, 24), (120, 40))
+LOOKS = [*((size, "dark") for size in SIZES), ((80, 24), "light"), ((120, 40), "no-colour")]
 SAID = "Emma is **handsome**, clever, and rich:\n\n- a comfortable home\n- a happy disposition\n"
 
 
-def drawn(app: DaisyApp, name: str) -> None:
+def drawn(app: DaisyApp, name: str, look: str = "dark") -> None:
     """Compare the screen with its picture, the cursor standing still."""
+    name += "" if look == "dark" else f"-{look}"
     for area in app.screen.query(TextArea):
         area.cursor_blink = False
     check_picture(app, name)
@@ -39,12 +42,24 @@ def test_the_empty_screen(services: Services, size: tuple[int, int]) -> None:
     tell(app, story, size)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_an_answer_and_another_that_comes(services: Services, size: tuple[int, int]) -> None:
+def lit(services: Services, monkeypatch: pytest.MonkeyPatch, look: str) -> DaisyApp:
+    """The app in a light: dark, light, or without colours."""
+    if look == "no-colour":
+        monkeypatch.setenv("NO_COLOR", "1")
+    app = chat_app(services)
+    if look == "light":
+        app.settings = Settings(theme="textual-light")
+    return app
+
+
+@pytest.mark.parametrize(("size", "look"), LOOKS)
+def test_an_answer_and_another_that_comes(
+    services: Services, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], look: str
+) -> None:
     engine = ScriptedEngine(spelled(SAID))
     with running(ScriptedBackend(engine, template="instruction")) as server:
         serve_from(services, server.url)
-        app = chat_app(services)
+        app = lit(services, monkeypatch, look)
 
         async def story(pilot: Pilot[Any]) -> None:
             await talk_to(pilot)
@@ -54,17 +69,17 @@ def test_an_answer_and_another_that_comes(services: Services, size: tuple[int, i
             number = await asyncio.to_thread(lambda: [engine.asked.get(timeout=WAIT_S) for _ in range(2)][-1])
             engine.tell(number, Piece("A gentleman of", (Scored(65, -0.1),), completion_tokens=1))
             await until(pilot, lambda: "gentleman" in words(app))
-            drawn(app, f"chat-busy-{size[0]}")
+            drawn(app, f"chat-busy-{size[0]}", look)
 
         tell(app, story, size)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_what_fails(services: Services, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "look"), LOOKS)
+def test_what_fails(services: Services, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], look: str) -> None:
     engine = ScriptedEngine(lambda _: [Piece("It is", (Scored(65, -0.1),)), Piece(finish="error", error="no numbers")])
     with running(ScriptedBackend(engine, template="plain")) as server:
         serve_from(services, server.url)
-        app = chat_app(services)
+        app = lit(services, monkeypatch, look)
 
         async def story(pilot: Pilot[Any]) -> None:
             pane = await talk_to(pilot)
@@ -73,7 +88,7 @@ def test_what_fails(services: Services, size: tuple[int, int]) -> None:
             pane.turn.failure = pane.turn.failure.replace(server.url, "http://127.0.0.1:8000")
             await pane.views[-1].paint()
             await pilot.pause()
-            drawn(app, f"chat-failing-{size[0]}")
+            drawn(app, f"chat-failing-{size[0]}", look)
 
         tell(app, story, size)
 

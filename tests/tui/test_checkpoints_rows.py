@@ -93,6 +93,13 @@ def test_a_line_says_step_marks_figures_and_what_is_wrong() -> None:
     assert "manifest.json: missing" in _lines(rows, 120)[_names(rows).index(BROKEN.name)]
 
 
+def test_marks_keep_their_signs_where_their_words_have_no_room() -> None:
+    rows = arranged(FOUND, Path("/x"), BY["lineage"])
+    text = dict(zip(_names(rows), _lines(rows, 48), strict=True))
+    assert "step 200 ★ ▸ " in text[LAST.name]
+    assert "…" not in text[LAST.name]
+
+
 def test_a_list_without_its_tree_names_the_run() -> None:
     rows = arranged(FOUND, Path("/x"), BY["newest"])
     assert _lines(rows, 60, "newest")[0].startswith("  tuned step 5 ▸ latest")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from made_runs import NOW
 from rich.style import Style
-from snapshots import check_picture
 from terminal import app_of, drive, finish, settle, toasts, words
 from textual.content import Content
 from textual.pilot import Pilot
@@ -504,60 +503,3 @@ def test_time_trained_never_falls_and_fits_the_attempts(three: list[Path]) -> No
     times = np.array([NOW - 1000, NOW - 120, NOW - 60, NOW, NOW + 50, NOW + 120, NOW + 500, NOW + 950.0])
     assert run.trained(times).tolist() == [0, 0, 60, 120, 120, 140, 170, 170]
     assert run.trained(np.array([])).tolist() == []
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "theme", "no_color"),
-    [
-        ("compare-busy-80x24", (80, 24), "textual-dark", False),
-        ("compare-busy-120x40", (120, 40), "textual-dark", False),
-        ("compare-busy-light-120x40", (120, 40), "textual-light", False),
-        ("compare-busy-nocolor-80x24", (80, 24), "textual-dark", True),
-    ],
-)
-def test_picture_of_runs_compared(
-    services: Services,
-    three: list[Path],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    size: tuple[int, int],
-    theme: str,
-    no_color: bool,
-) -> None:
-    if no_color:
-        monkeypatch.setenv("NO_COLOR", "1")
-    app = app_of(services, "compare")
-
-    async def story(pilot: Pilot[Any]) -> None:
-        app.theme = theme
-        await settle(pilot)
-        check_picture(app, name)
-
-    drive(app, story, size=size)
-
-
-def test_picture_of_nothing_to_compare(services: Services) -> None:
-    app = app_of(services, "compare")
-
-    async def story(pilot: Pilot[Any]) -> None:
-        check_picture(app, "compare-empty-80x24")
-
-    drive(app, story)
-
-
-def test_picture_of_a_look_that_fails(services: Services, three: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    app = app_of(services, "compare")
-
-    async def story(pilot: Pilot[Any]) -> None:
-        three[0].rename(three[0].parent / ".elsewhere")
-        await settle(pilot)
-
-        def broken(self: CompareReader, wanted: Wanted, now: float) -> None:
-            raise OSError("disk gone")
-
-        services.monotonic = lambda: 112.0
-        monkeypatch.setattr(CompareReader, "look", broken)
-        await settle(pilot)
-        check_picture(app, "compare-failing-120x40")
-
-    drive(app, story, size=(120, 40))

@@ -154,12 +154,8 @@ def test_search_takes_letters_that_are_keys_elsewhere(services: Services, folder
 @pytest.mark.parametrize(
     ("name", "size", "theme", "no_color", "overrides"),
     [
-        ("compose-80x24", (80, 24), "textual-dark", False, []),
-        ("compose-touched-120x40", (120, 40), "textual-dark", False, ["lr_scale=0.5", "num_layers=4"]),
         ("compose-wide-200x60", (200, 60), "textual-dark", False, ["lr_scale=0.5", "batch_tokens=2048"]),
-        ("compose-light-120x40", (120, 40), "textual-light", False, ["lr_scale=0.5"]),
         ("compose-no-color-80x24", (80, 24), "textual-dark", True, ["lr_scale=x"]),
-        ("compose-failing-120x40", (120, 40), "textual-dark", False, ["lr_scale=x", "num_heads=3", "seed=4"]),
         ("compose-ansi-80x24", (80, 24), "ansi-dark", False, ["full_windows=true"]),
     ],
 )

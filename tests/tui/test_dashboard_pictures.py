@@ -147,11 +147,16 @@ def test_the_dashboard_looks_as_it_did_while_it_is_used(
     _check(services, made, f"dashboard-{name}-80x24", what, keys, (80, 24))
 
 
+@pytest.mark.parametrize(("what", "keys"), [("busy", ("space",)), ("failing", ())])
 def test_the_dashboard_looks_as_it_did_without_colours(
-    services: Services, made: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    services: Services,
+    made: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    keys: tuple[str, ...],
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    _check(services, made, "dashboard-busy-no-colour", "busy", ("space",), (120, 40))
+    _check(services, made, f"dashboard-{what}-no-colour", what, keys, (120, 40))
 
 
 def _check(

@@ -300,10 +300,11 @@ def test_the_machine_in_a_line() -> None:
 
 def test_the_runs_are_counted_and_what_is_picked() -> None:
     states = {"running": 2, "finished": 9}
-    assert counts_line(states, 11, Order(), 200).plain == "11 runs   ● 2 running   ✓ 9 finished"
-    assert counts_line(states, 3, Order("val_loss", True), 80).plain == (
-        "11 runs  3 picked  ● 2 running  ✓ 9  sorted by val_loss reversed"
-    )
+    assert counts_line(states, 11, Order(), 200).plain == "11 runs  ● 2 running  ✓ 9 finished"
+    by_loss = Order("val_loss", True)
+    whole = "11 runs  3 picked  ● 2 running  ✓ 9 finished  sorted by val_loss reversed"
+    assert counts_line(states, 3, by_loss, len(whole)).plain == whole
+    assert counts_line(states, 3, by_loss, len(whole) - 1).plain == whole.replace(" finished", "")
 
 
 # One run

@@ -91,7 +91,6 @@ def test_an_empty_folder_says_how_data_comes_about(services: Services, said: Scr
     async def story(pilot: Pilot[Any]) -> None:
         assert "No datasets yet" in words(pilot.app)
         assert "prepares text of your own" in words(pilot.app)
-        check_picture(pilot.app, "data-empty-80")
         await _press(pilot, "n", "p", "v", "l", "s", "right_square_bracket", "m")
 
     _tell(services, story)
@@ -123,23 +122,6 @@ def test_datasets_are_listed_and_documents_walked_through(services: Services, tm
         check_picture(app, "data-document-80")
 
     _tell(services, story)
-
-
-@pytest.mark.parametrize("look", ["light", "no-color"])
-def test_it_reads_well_in_every_light(
-    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str
-) -> None:
-    _make(tmp_path, "mine", val=0)
-    if look == "no-color":
-        monkeypatch.setenv("NO_COLOR", "1")
-
-    async def story(pilot: Pilot[Any]) -> None:
-        if look == "light":
-            pilot.app.theme = "textual-light"
-        await _press(pilot, "n")
-        check_picture(pilot.app, f"data-{look}-120")
-
-    _tell(services, story, (120, 40))
 
 
 def test_fast_keys_count_each(services: Services, tmp_path: Path) -> None:
@@ -215,7 +197,6 @@ def test_a_damaged_dataset_is_listed_and_said_and_the_others_stay(services: Serv
     async def story(pilot: Pilot[Any]) -> None:
         assert "damaged" in words(pilot.app)
         assert "truncated" in words(pilot.app)
-        check_picture(pilot.app, "data-damaged-80")
         await _press(pilot, "n", "down")
         assert "train document 0" in words(pilot.app)
 

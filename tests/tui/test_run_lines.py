@@ -184,6 +184,17 @@ def test_an_empty_list_says_why_and_nothing_happens(keys: list[str]) -> None:
     tell(app, story)
 
 
+def test_why_a_list_is_empty_is_told_in_as_many_lines_as_it_takes() -> None:
+    app = Probe(0)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await pilot.resize_terminal(8, 5)
+        await pilot.pause()
+        assert [line.strip() for line in shown(app)[:3]] == ["There is", "[nothing", "]."]
+
+    tell(app, story)
+
+
 def test_what_is_selected_with_the_mouse_can_be_copied() -> None:
     app = Probe(50)
 

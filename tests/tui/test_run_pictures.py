@@ -97,11 +97,19 @@ def test_the_run_screen_looks_as_it_did_in_other_themes(
     _check(services, made, f"run-{what}-{theme}", what, "", (80, 24), theme)
 
 
+@pytest.mark.parametrize(
+    ("name", "what", "keys"), [("busy", "busy", ""), ("failing", "failing", ""), ("log", "failing", "Ll")]
+)
 def test_the_run_screen_looks_as_it_did_without_colours(
-    services: Services, made: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    services: Services,
+    made: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    what: str,
+    keys: str,
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    _check(services, made, "run-log-no-colour", "failing", "Ll", (80, 24))
+    _check(services, made, f"run-{name}-no-colour", what, keys, (80, 24))
 
 
 def _check(
