@@ -19,16 +19,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.markup import escape
 from textual.screen import Screen
+from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from core.errors import DaisyError
 from core.text import printable
 from daisy_tui.actions import Action, bindings
+from daisy_tui.key_order import Held, KeyOrder, Passed, Typed
 from daisy_tui.screens.base import DaisyScreen, Open
 from daisy_tui.services import Services
 from daisy_tui.settings import Settings, SettingsError
@@ -89,7 +91,9 @@ class DaisyApp(App[None]):
         super().__init__()
         self.services = services
         self.is_readonly = services.readonly
+        self.key_order = KeyOrder(self, super().on_event)
         self._log_path, self._is_alone = log, is_alone
+        self._is_trying = False  # themes are looked at, and not chosen yet
         self._problem: SettingsError | None = None
         try:
             self.settings = services.settings.read()
@@ -103,7 +107,8 @@ class DaisyApp(App[None]):
             self.theme = self.settings.theme
         else:
             self.report(SettingsError(f"theme {self.settings.theme!r} is not known; comma chooses one that is"))
-        self.theme_changed_signal.subscribe(self, lambda theme: self.keep(replace(self.settings, theme=theme.name)))
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
+        self.screen_change_signal.subscribe(self, self._expect_dialogue, immediate=True)
         if self._is_alone:
             self.call_later(self.call_after_refresh, self._collect_garbage)
             self.set_interval(_TERMINAL_S, self._leave_with_terminal)
@@ -140,18 +145,43 @@ class DaisyApp(App[None]):
         except SettingsError as error:
             self.report(error)
 
+    def _keep_theme(self, theme: Theme) -> None:
+        if not self._is_trying:
+            self.keep(replace(self.settings, theme=theme.name))
+
     # Going from screen to screen
 
-    @work(group="open", exit_on_error=False)
-    async def open(self, name: str, **context: Any) -> None:
+    def open(self, name: str, **context: Any) -> None:
         """Go to a screen, and show something there."""
-        with suppress(IndexError):
-            while len(self.screen_stack) > 1:
-                await self.pop_screen()
-        await self.switch_mode(name)
-        screen = self.screen_stack[0]
-        if isinstance(screen, DaisyScreen) and context:
-            screen.call_after_refresh(partial(screen.context, **context))
+        self._open(name, context, self.key_order.hold())
+
+    @work(group="open", exit_on_error=False)
+    async def _open(self, name: str, context: dict[str, Any], held: Held | None) -> None:
+        try:
+            with suppress(IndexError):
+                while len(self.screen_stack) > 1:
+                    await self.pop_screen()
+            await self.switch_mode(name)
+            screen = self.screen_stack[0]
+            if isinstance(screen, DaisyScreen) and context:
+                screen.call_after_refresh(partial(screen.context, **context))
+            self.key_order.expect(screen)
+        finally:
+            if held is not None:
+                self.key_order.release(held)
+
+    def _expect_dialogue(self, screen: Screen[Any]) -> None:
+        if screen.is_modal and not screen.is_mounted:
+            self.key_order.expect(screen)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, Typed) and not event.is_forwarded:
+            await self.key_order.take(event)
+        else:
+            await super().on_event(event)
+
+    async def on_passed(self, _message: Passed) -> None:
+        await self.key_order.passed()
 
     def on_open(self, message: Open) -> None:
         self.open(message.screen, **message.context)
@@ -188,6 +218,7 @@ class DaisyApp(App[None]):
     def action_settings(self) -> None:
         from daisy_tui.screens.settings import SettingsScreen
 
+        self._is_trying = True
         self.push_screen(SettingsScreen(self.settings, sorted(self.available_themes)), self._take_settings)
 
     def action_look(self) -> None:
@@ -196,8 +227,13 @@ class DaisyApp(App[None]):
 
     def _take_settings(self, settings: Settings | None) -> None:
         if settings is not None:
-            self.theme = settings.theme
+            if settings.theme in self.available_themes:
+                self.theme = settings.theme
+            self.call_later(self._end_trying)  # behind the signal of the theme
             self.keep(settings)
+
+    def _end_trying(self) -> None:
+        self._is_trying = False
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every action of this screen, every screen, and what is everywhere."""

@@ -23,6 +23,7 @@ STATES = {
     "lost": Glyph("?", "$text-error"),
 }
 OTHER = Glyph("·", "$foreground")
+BLOCKS = "▁▂▃▄▅▆▇█"  # of which charts of one line are made
 
 
 def state_glyph(state: str) -> Glyph:

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 _BACK_OFF, _LONGEST_S = 2.0, 30.0
 _UNFOCUSED_S = 1.0
+_PATIENCE_S, _PATIENCE = 5.0, 3  # a look is late after so long, and so many times as long as from one to the next
 
 
 class Stage(Protocol):
@@ -50,6 +51,7 @@ class Poll(Generic[T]):
         self._timer: Timer | None = None
         self._is_looking = self._is_wanted_again = self._is_paused = False
         self._failures = 0
+        self._began = 0.0
         self._last_good: float | None = None
 
     def now(self) -> None:
@@ -58,8 +60,14 @@ class Poll(Generic[T]):
         if self._is_looking:
             self._is_wanted_again = True
             return
-        self._is_looking = True
+        self._is_looking, self._began = True, self._stage.monotonic()
         self._stage.look_now(self.name, self._look)
+
+    def late_since(self, now: float) -> float | None:
+        """Of when what is shown is, where the look under way does not end, as on a disk that hangs; else None."""
+        if not self._is_looking or now - self._began < max(_PATIENCE_S, _PATIENCE * self._every_s):
+            return None
+        return self._since
 
     def pause(self) -> None:
         """Look no more until `resume`."""
@@ -73,7 +81,6 @@ class Poll(Generic[T]):
             self.now()
 
     async def _look(self) -> None:
-        began = self._stage.monotonic()
         try:
             result = await asyncio.to_thread(self._work)
             self._failures, self._last_good = 0, self._stage.monotonic()
@@ -84,10 +91,14 @@ class Poll(Generic[T]):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a look meets is said, and it is tried again
             self._failures += 1
-            self._stage.poll_failed(self.name, error, began if self._last_good is None else self._last_good)
+            self._stage.poll_failed(self.name, error, self._since)
         finally:
             self._is_looking = False
             self._plan()
+
+    @property
+    def _since(self) -> float:
+        return self._began if self._last_good is None else self._last_good
 
     def _plan(self) -> None:
         if self._is_wanted_again:

@@ -14,8 +14,8 @@ from core.text import printable
 
 if TYPE_CHECKING:  # numpy, which only the reading of weights loads
     from core.checkpoint.statistics import Movement, TensorStatistics
+from daisy_tui.glyphs import BLOCKS
 
-_BARS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -63,7 +63,7 @@ def columns(values: Sequence[float]) -> str:
     def column(value: float) -> str:
         if not isfinite(value):
             return "!"
-        return _BARS[min(7, int(8 * (value - low) / (high - low)))] if high > low else _BARS[3]
+        return BLOCKS[min(7, int(8 * (value - low) / (high - low)))] if high > low else BLOCKS[3]
 
     return "".join(map(column, values))
 
@@ -93,7 +93,7 @@ def chart(
     def cell_of(filled: int, row: int) -> str:
         if filled < 0:
             return " " if row else "!"
-        return " " if filled <= 8 * row else _BARS[min(8, filled - 8 * row) - 1]
+        return " " if filled <= 8 * row else BLOCKS[min(8, filled - 8 * row) - 1]
 
     return ["".join(width * cell_of(filled, row) + blank for filled in heights) for row in range(rows - 1, -1, -1)]
 

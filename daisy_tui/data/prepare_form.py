@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from glob import glob, has_magic
+from glob import has_magic, iglob
 from pathlib import Path
 
 from core.config.scalars import parse_number
@@ -78,9 +78,11 @@ def _expanded(path: str) -> str:
 
 
 def _exists(folder: Path, source: str) -> bool:
+    """Whether something is there; of `**`, which may go through a whole disk at every key, the command will tell."""
     try:
-        path = folder / Path(source)
-        return path.exists() or (has_magic(source) and bool(glob(source, root_dir=folder, recursive=True)))
+        if (folder / Path(source)).exists() or "**" in source:
+            return True
+        return has_magic(source) and any(True for _ in iglob(source, root_dir=folder))
     except (OSError, ValueError):  # a name too long, a null byte
         return False
 

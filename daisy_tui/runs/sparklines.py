@@ -15,11 +15,11 @@ from pathlib import Path
 from core.runs.follow import record_of
 from core.runs.opening import open_regular
 from core.runs.trusted import is_number
+from daisy_tui.glyphs import BLOCKS
 
 MOST = 64  # values
 _FIRST_STRIDE = 256  # bytes: less than a log point, so that a short run shows each of them
 _CHUNKS = (1 << 12, 1 << 16)  # bytes read at a place, and where that holds no log point
-_BLOCKS = "▁▂▃▄▅▆▇█"
 _GAP = "·"
 
 
@@ -88,8 +88,8 @@ def blocks(values: Sequence[float], width: int) -> str:
     if not finite:
         return _GAP * columns
     low, high = min(finite), max(finite)
-    scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BLOCKS[round((mean - low) * scale)] if math.isfinite(mean) else _GAP for mean in means)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((mean - low) * scale)] if math.isfinite(mean) else _GAP for mean in means)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -14,21 +14,25 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.timer import Timer
-from textual.worker import Worker, WorkerState
+from textual.worker import Worker
 
 from daisy_tui.actions import Action, bindings
 from daisy_tui.commands import Done, command_line
 from daisy_tui.polling import Poll
+from daisy_tui.widgets.dialogue import SaysErrors
 from daisy_tui.widgets.key_line import KeyLine
 from daisy_tui.widgets.topbar import TopBar
 
 if TYPE_CHECKING:
     from daisy_tui.app import DaisyApp
+    from daisy_tui.key_order import Held
     from daisy_tui.services import Services
 
 T = TypeVar("T")
+Answer = TypeVar("Answer")
+_AGES_EVERY_S = 1.0
 
 
 class Open(Message):
@@ -39,7 +43,7 @@ class Open(Message):
         self.screen, self.context = screen, context
 
 
-class DaisyScreen(Screen[None]):
+class DaisyScreen(SaysErrors, Screen[None]):
     """The base of all screens that stand in the bar above."""
 
     NAME: ClassVar[str]
@@ -56,6 +60,7 @@ class DaisyScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._polls: list[Poll[Any]] = []
+        self._held: Held | None = None
 
     # What a screen is made of
 
@@ -120,6 +125,8 @@ class DaisyScreen(Screen[None]):
         To be called while the screen is mounted.
         """
         poll = Poll(self, name, every_s, work, done, is_automatic=self.services.polls)
+        if not self._polls and self.services.polls:
+            self.set_interval(_AGES_EVERY_S, self.tell_ages)
         self._polls.append(poll)
         return poll
 
@@ -151,6 +158,14 @@ class DaisyScreen(Screen[None]):
         """Look at everything at once."""
         for poll in self._polls:
             poll.now()
+
+    def tell_ages(self) -> None:
+        """Say how old what is shown is, where it does not become newer."""
+        now = self.monotonic()
+        for poll in self._polls:
+            if (since := poll.late_since(now)) is not None:
+                self.bar.set_stale(poll.name, since, "no answer yet", now)
+        self.bar.grow_old(now)
 
     # Acting
 
@@ -184,11 +199,20 @@ class DaisyScreen(Screen[None]):
         if self.services.readonly:
             self._say_readonly()
             return
+        key_order = self.daisy.key_order
+        if question is not None and key_order.are_held:
+            return  # its key was pressed twice
+        held = key_order.hold() if question is not None else None
 
         async def run() -> None:
             if question is not None:
                 title, lines = question
-                if not await self.ask(title, lines, command=command_line(arguments), danger=danger):
+                try:
+                    agreed = await self.ask(title, lines, command=command_line(arguments), danger=danger)
+                finally:
+                    if held is not None:
+                        key_order.release(held)
+                if not agreed:
                     return
             self.bar.begin(command_line(arguments))
             try:
@@ -203,6 +227,24 @@ class DaisyScreen(Screen[None]):
             self.refresh_polls()
 
         self.run_worker(run(), group="act", exit_on_error=False)
+
+    def hold_keys(self) -> bool:
+        """Keep what is typed from now on for what `dialogue` will bring; False where there is something already."""
+        self._held = self.daisy.key_order.hold()
+        return self._held is not None
+
+    async def dialogue(self, look: Callable[[], T], made: Callable[[T], ModalScreen[Answer | None]]) -> Answer | None:
+        """The answer to a dialogue about what a look in a thread brings. In a worker, behind `hold_keys`."""
+        held, self._held = self._held, None
+        try:
+            found = await asyncio.to_thread(look)
+            if self.app.screen is not self:
+                return None
+            answer = self.app.push_screen(made(found), wait_for_dismiss=True)
+        finally:
+            if held is not None:
+                self.daisy.key_order.release(held)
+        return await answer
 
     async def ask(
         self, title: str, lines: list[str], *, command: str | None = None, confirm: str = "Yes", danger: bool = False
@@ -236,10 +278,6 @@ class DaisyScreen(Screen[None]):
     def action_step_out(self) -> None:
         self.step_out()
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.daisy.report(event.worker.error)
-
     def on_screen_resume(self, _event: events.ScreenResume) -> None:
         self.once_painted(self._resume_polls)
 
@@ -267,7 +305,7 @@ class DaisyScreen(Screen[None]):
         return self.set_timer(seconds, look)
 
     def poll_failed(self, name: str, error: Exception, since: float) -> None:
-        self.bar.set_stale(name, since, error, self.monotonic())
+        self.bar.set_stale(name, since, str(error), self.monotonic())
 
     def poll_succeeded(self, name: str) -> None:
         self.bar.set_fresh(name)

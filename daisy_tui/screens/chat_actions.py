@@ -33,16 +33,19 @@ ACTIONS = (
     _hidden("transcripts", "f6,t,o", "Open …", "Go on with a chat that was held before.", _SAVE),
     _hidden("write", "w", "Write", "Write this chat as a Markdown document, beside its transcript.", _SAVE, acts=True),
     _hidden("attach", "f7,a", "Attach …", "Talk to a server that runs already.", "daisy chat --url URL"),
-    _hidden("end", "z", "End server", "End the server of the side that is meant.", "daisy runs queue", acts=True),
+    _hidden("end", "z", "End server", "End the server of the side that is meant.", acts=True),
 )
+
+
+_OF_THE_SCREEN = ("lens", "parameters", "attach", "copy", "preview", "before", "after", "stop", "end")
 
 
 def command(action: str, pane: ChatPane, text: str | None) -> list[str] | None:
     """The arguments of the command behind an action on a side; `text` is what is gone on with, if anything is."""
     server, conversation = pane.server, pane.conversation
-    if server is None or action in ("lens", "parameters", "attach", "copy", "preview", "before", "after", "stop"):
+    if server is None or action in _OF_THE_SCREEN:
         return None
-    if action in ("source", "end"):
+    if action == "source":
         return ["serve", server.source, *server.options.arguments] if server.is_own else None
     whom = [server.source] if server.is_own else ["--url", str(server.url)]
     asked = sampling.options(conversation.sampling) if conversation is not None else []

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -18,12 +17,13 @@ from core.errors import DaisyError
 from core.text import printable
 from daisy_tui.chatting.serving import Server
 from daisy_tui.chatting.sources import Source
+from daisy_tui.widgets.dialogue import Dialogue
 from daisy_tui.widgets.in_order import OrderedInput
 
 Attach = Callable[[str, str | None], Server]
 
 
-class AttachScreen(ModalScreen[Server | None]):
+class AttachScreen(Dialogue[Server | None]):
     """URL and key. `attach` is called in a thread, and returns the server or raises DaisyError."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
@@ -68,6 +68,9 @@ class AttachScreen(ModalScreen[Server | None]):
                 server = await asyncio.to_thread(self._ask, url, key or None)
             except DaisyError as error:
                 self._say(str(error))
+            except Exception:
+                self._say("")
+                raise
             else:
                 self.dismiss(server)
 

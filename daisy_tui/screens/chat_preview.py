@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.text import plural
 from daisy_tui.chatting.client import Client, ClientError
 from daisy_tui.chatting.lens import Token, name, tokens_of
 from daisy_tui.chatting.token_lines import shown
+from daisy_tui.widgets.dialogue import Dialogue
 
 _MOST = 3000
 
@@ -62,7 +62,7 @@ def _tokens(client: Client, ids: Sequence[int]) -> list[Token]:
     return tokens_of(client.post("/v1/completions", asked)["choices"][0])
 
 
-class PreviewScreen(ModalScreen[None]):
+class PreviewScreen(Dialogue[None]):
     """A prompt, to be read."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f8,v", "dismiss(None)", "Close")]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from textual import events, work
+from textual import work
 from textual.screen import ModalScreen
-from textual.widget import Widget
 
 from core.runs.devices import gpus
 from daisy_tui.chatting.serving import Options, Server, ServerStatus
@@ -37,8 +36,6 @@ class ChatServers(DaisyScreen):
         self._options = Options()
         self._reopen: Path | None = None  # a transcript to go on with once its model is there
         self._following = asyncio.Lock()
-        self._early: list[tuple[str, str | None]] | None = None  # what is typed while a dialogue is on its way
-        self._left: Widget | None = None  # where it would have gone
 
     def on_mount(self) -> None:
         self._catalog = Catalog(self.services.folder)
@@ -93,7 +90,7 @@ class ChatServers(DaisyScreen):
             if server.state == "ready" and not is_known:
                 await self.panes.adopt(pane, server)
                 self.show_mode()
-                if self.focused is None and self._early is None:
+                if self.focused is None and not self.daisy.key_order.are_held:
                     self.focus_words()
                 self._reopen_wanted(pane)
             elif server.state == "failed":
@@ -142,7 +139,7 @@ class ChatServers(DaisyScreen):
         pane = self.pane
         if self.services.readonly:
             self.notify(_READONLY, severity="warning", markup=False)
-        elif self._hold():
+        elif self.hold_keys():
             self._act(self._choose(pane))
 
     def _act(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -161,50 +158,14 @@ class ChatServers(DaisyScreen):
             serve = ServeOptions(self._options, devices)
             return source_picker(title, entries, serve)
 
-        source = await self._open(self._look, dialogue)
+        source = await self.dialogue(self._look, dialogue)
         if source is None or serve is None:
             return False
         if source.kind == "server":
-            return self._hold() and await self._attach_to(pane, source.where)
+            return self.hold_keys() and await self._attach_to(pane, source.where)
         self._options = serve.options
         self._serve(pane, Chosen(source, self._options._replace(follow=source.follow)))
         return True
-
-    def _hold(self) -> bool:
-        """Keep what is typed from now on for a dialogue that is on its way; False where there is one already."""
-        if self.app.screen is not self or self._early is not None:
-            return False
-        self._left, self._early = self.focused, []
-        self.set_focus(None)  # or else it would go there
-        return True
-
-    async def _open(
-        self, look: Callable[[], Found], dialogue: Callable[[Found], ModalScreen[Answer | None]]
-    ) -> Answer | None:
-        """The answer to a dialogue for which keys are held, about what a look brings, which is in a thread."""
-        assert self._early is not None
-        early = self._early
-        try:
-            found = await asyncio.to_thread(look)
-        finally:
-            self._early = None
-            self.set_focus(self._left)
-        if self.app.screen is not self:
-            return None
-        opened = dialogue(found)
-        answer = self.app.push_screen(opened, wait_for_dismiss=True)
-        opened.call_after_refresh(self._type, early)
-        return await answer
-
-    def _type(self, keys: list[tuple[str, str | None]]) -> None:
-        for key in keys:
-            self.app.post_message(events.Key(*key))
-
-    def on_key(self, event: events.Key) -> None:
-        if self._early is not None:
-            event.stop()
-            event.prevent_default()
-            self._early.append((event.key, event.character))
 
     def _look(self) -> tuple[list[Source], tuple[str, ...]]:
         devices = ("auto", "cpu", *(f"cuda:{number}" for number in range(len(gpus()))))
@@ -217,14 +178,14 @@ class ChatServers(DaisyScreen):
 
     def action_attach(self) -> None:
         pane = self.pane
-        if self._hold():
+        if self.hold_keys():
             self._act(self._attach_to(pane))
 
     async def _attach_to(self, pane: ChatPane, url: str | None = None) -> bool:
         def dialogue(found: list[Source]) -> AttachScreen:
             return AttachScreen(self.services.serving.attach, self._others(found), *([url] if url else []))
 
-        server = await self._open(servers, dialogue)
+        server = await self.dialogue(servers, dialogue)
         if server is None:
             return False
         if pane.server is not None:
@@ -239,7 +200,7 @@ class ChatServers(DaisyScreen):
         elif panes.left.server is None:
             key = "f7 attaches to one" if self.services.readonly else "f2 chooses one"
             panes.left.note(f"first the model on the left: {key}")
-        elif self._hold():
+        elif self.hold_keys():
             self._act(self._begin_beside())
 
     async def _begin_beside(self) -> None:
@@ -267,12 +228,12 @@ class ChatServers(DaisyScreen):
     # Chats that were held before
 
     def action_transcripts(self) -> None:
-        if self._hold():
+        if self.hold_keys():
             self._act(self._choose_transcript())
 
     async def _choose_transcript(self) -> None:
         look = partial(listed, self.services.folder)
-        chosen = await self._open(look, lambda found: transcript_picker(found, self.services.clock()))
+        chosen = await self.dialogue(look, lambda found: transcript_picker(found, self.services.clock()))
         if chosen is None:
             return
         pane = self.panes.left
@@ -280,7 +241,7 @@ class ChatServers(DaisyScreen):
             self._read_transcript(chosen.path)
             return
         self._reopen = chosen.path
-        if pane.server is None and (self.services.readonly or not self._hold() or not await self._choose(pane)):
+        if pane.server is None and (self.services.readonly or not self.hold_keys() or not await self._choose(pane)):
             pane.note("a chat goes on with a model: f2 chooses one, f7 attaches to a server; then f6 opens it")
             self._reopen = None
 

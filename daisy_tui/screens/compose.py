@@ -245,17 +245,17 @@ class ComposeScreen(LaunchScreen):
             self._open_table()
 
     def _pick(self, row: Row, picks: Callable[[], list[Pick]], free: str = "") -> None:
-        def open_picker(found: list[Pick]) -> None:
+        def picker(found: list[Pick]) -> PickScreen[str]:
             title, placeholder = row.key.replace("_", " ").capitalize(), free or "type to filter"
             typed = typed_entry if free else None
-            picker = PickScreen(title, placeholder, choice_entries(found), current=row.value, free=typed)
-            self.app.push_screen(picker, lambda value: self._picked(row, value))
+            return PickScreen(title, placeholder, choice_entries(found), current=row.value, free=typed)
 
-        self.in_thread("picks", picks, open_picker)
+        async def pick() -> None:
+            if (value := await self.dialogue(picks, picker)) is not None:
+                self._set(row, value)
 
-    def _picked(self, row: Row, value: str | None) -> None:
-        if value is not None:
-            self._set(row, value)
+        if self.hold_keys():
+            self.run_worker(pick(), group="act", exit_on_error=False)
 
     def _set(self, row: Row, text: str, about: str = "") -> None:
         """Set a field to what was typed or picked."""

@@ -8,11 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from daisy_tui.widgets.dialogue import Dialogue
 
-class ConfirmScreen(ModalScreen[bool]):
+
+class ConfirmScreen(Dialogue[bool]):
     """Yes or no. What is dangerous begins on No, everything else on Yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -11,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
@@ -20,6 +20,7 @@ from core.text import printable
 from daisy_tui.actions import Action
 from daisy_tui.commands import command_line
 from daisy_tui.screens.base import DaisyScreen
+from daisy_tui.widgets.dialogue import Dialogue
 
 _SIGNS = {
     "question_mark": "?",
@@ -46,6 +47,7 @@ _WIDE = 100
 _DIALOGUE, _FRAME = 0.96, 8  # of the terminal's width, as the style sheet has it, and what frame and scrollbar take
 _KEYS, _TITLE = 11, 24
 _NARROWEST = 24  # columns that a command has at least
+_WIDEST_TITLE = 16
 
 
 def key_sign(key: str) -> str:
@@ -54,7 +56,7 @@ def key_sign(key: str) -> str:
     return "+".join([*modifiers, _SIGNS.get(last, last)])
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialogue[None]):
     """Every action of a screen, of what has the focus there, and of all screens: key, name, what it does, command."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Close")]
@@ -131,31 +133,34 @@ class CommandList(OptionList):
 
     def on_resize(self) -> None:
         gutter = self.get_component_styles("option-list--option").gutter.width
-        title_width = 2 + max(map(len, self._titles.values()), default=0)
+        title_width = 2 + min(_WIDEST_TITLE, max(map(len, self._titles.values()), default=0))
         room = max(_NARROWEST, self.scrollable_content_region.width - gutter - title_width)
         at = self.highlighted
-        self.set_options(Option(_entry(f"{title:<{title_width}}", line, room)) for line, title in self._titles.items())
+        self.set_options(Option(_entry(title, title_width, line, room)) for line, title in self._titles.items())
         self.highlighted = at or 0
 
 
-def _entry(title: str, line: str, room: int) -> Content:
-    rows = textwrap.wrap(printable(line), room, break_on_hyphens=False)
-    return Content.assemble((title, "dim"), f"\n{'':<{len(title)}}".join(rows))
+def _entry(title: str, title_width: int, line: str, room: int) -> Content:
+    """A command in rows beside its titles in rows."""
+    titles, rows = textwrap.wrap(title, title_width - 2), textwrap.wrap(printable(line), room, break_on_hyphens=False)
+    both = zip_longest(titles, rows, fillvalue="")
+    return Content("\n").join(Content.assemble((f"{left:<{title_width}}", "dim"), right) for left, right in both)
 
 
-class CommandsScreen(ModalScreen[None]):
+class CommandsScreen(Dialogue[None]):
     """The commands behind the actions of a screen as things stand; Enter or a click copies one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,exclamation_mark,q", "dismiss", "Close")]
 
     def __init__(self, place: DaisyScreen) -> None:
         super().__init__()
-        self._titles: dict[str, str] = {}  # of the first action behind a command
+        titles: dict[str, list[str]] = {}
         for action in place.ACTIONS:
             arguments = place.command_for(action.id)
             line = command_line(arguments) if arguments is not None else action.command
             if line:
-                self._titles.setdefault(line, action.title)
+                titles.setdefault(line, []).append(action.title)
+        self._titles = {line: ", ".join(one) for line, one in titles.items()}
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialogue help"):

@@ -8,9 +8,11 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.geometry import Offset
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label
+
+from daisy_tui.widgets.dialogue import Dialogue
 
 _LETTERS = "asdfghjklwertyuiopzxcvbnm"  # not q, which closes
 
@@ -21,7 +23,7 @@ def targets(screen: Screen[Any]) -> list[Widget]:
     return sorted(found, key=lambda widget: (widget.region.y, widget.region.x))[: len(_LETTERS)]
 
 
-class JumpScreen(ModalScreen[Widget | None]):
+class JumpScreen(Dialogue[Widget | None]):
     """The letters, above the screen that was open."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,ctrl+o", "dismiss(None)", "Back")]

@@ -19,7 +19,7 @@ from textual.widgets import Static
 
 from core.text import duration, plural, printable, size
 from daisy_tui.actions import Action
-from daisy_tui.commands import CommandError, Done, command_line
+from daisy_tui.commands import Done, command_line
 from daisy_tui.composing import effects
 from daisy_tui.composing.composition import Composition, compose_draft
 from daisy_tui.composing.drafts import Draft
@@ -193,15 +193,13 @@ class LaunchScreen(DaisyScreen):
                     said += [text] if said or text == "{" else []
                     if not said:
                         status.update(Content(printable(f"⋯ preflight: {text}   f cancels")))
-        except CommandError:
-            self.measured()
-            raise
+            took = json.loads("\n".join(said))
+            memory, rate = size(took["peak_memory"]), f"{took['tokens_per_s']:,.0f} tokens/s"
+            self.notify(f"measured: {memory}, {rate}, ETA {duration(took['eta_s'])}", markup=False)
+            self._measured[_measures(arguments)] = took
         finally:
             self.bar.end(line)
-        took = self._measured[_measures(arguments)] = json.loads("\n".join(said))
-        memory, rate = size(took["peak_memory"]), f"{took['tokens_per_s']:,.0f} tokens/s"
-        self.notify(f"measured: {memory}, {rate}, ETA {duration(took['eta_s'])}", markup=False)
-        self.measured()
+            self.measured()
 
     # Saving
 

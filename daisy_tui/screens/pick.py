@@ -15,11 +15,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.fuzzy import FuzzySearch
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from daisy_tui.widgets.dialogue import Dialogue
 from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.pick_entries import Entry
 
@@ -28,7 +28,7 @@ _MOST = 200
 _MOVES = {"up": "cursor_up", "down": "cursor_down", "pageup": "page_up", "pagedown": "page_down"}
 
 
-class PickScreen(ModalScreen[Answer | None], Generic[Answer]):
+class PickScreen(Dialogue[Answer | None], Generic[Answer]):
     """Entries narrowed by what is typed; Enter or a click returns the answer of one, Escape None.
 
     `current` is the answer to begin on, `noun` what is counted, and `none` is said where there are no entries. `free`
@@ -72,7 +72,8 @@ class PickScreen(ModalScreen[Answer | None], Generic[Answer]):
     def on_input_changed(self) -> None:
         self._narrow()
 
-    def on_input_submitted(self) -> None:
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self._narrow(event.value)  # and not to what was typed since
         self._take(self._options.highlighted)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -94,9 +95,9 @@ class PickScreen(ModalScreen[Answer | None], Generic[Answer]):
         if place is not None and place < len(self._found):  # the list may have become shorter since the click
             self.dismiss(self._found[place].answer)
 
-    def _narrow(self) -> None:
+    def _narrow(self, text: str | None = None) -> None:
         """Show what fits: the best names first, then what was typed, then what fits by its note."""
-        typed = self.query_one(Input).value.strip()
+        typed = (self.query_one(Input).value if text is None else text).strip()
         if typed == self._typed:
             return
         self._typed = typed

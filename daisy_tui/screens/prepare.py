@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 
@@ -19,6 +18,7 @@ from core.data.prepare import dataset_name
 from core.text import printable
 from daisy_tui.commands import command_line
 from daisy_tui.data.prepare_form import FORMATS, TOKENIZERS, PrepareForm
+from daisy_tui.widgets.dialogue import Dialogue
 from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.tick import Tick
 
@@ -40,7 +40,7 @@ _SHORT = (
 )
 
 
-class PrepareScreen(ModalScreen[PrepareForm | None]):
+class PrepareScreen(Dialogue[PrepareForm | None]):
     """Returns what was filled in, or None."""
 
     BINDINGS: ClassVar = [Binding("escape", "back", "Back"), Binding("ctrl+s", "prepare", "Prepare")]

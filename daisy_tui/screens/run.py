@@ -251,13 +251,18 @@ class RunScreen(RunView):
     # Other runs
 
     def action_pick(self) -> None:
-        self.in_thread("pick", self.services.watch.look, self._pick)
+        if self.hold_keys():
+            self.run_worker(self._pick(), group="act", exit_on_error=False)
 
-    def _pick(self, rows: tuple[RunRow, ...]) -> None:
-        known = [row for row in rows if row.state != UNREADABLE]
-        here = self._subject.run.path if self._subject is not None else None
-        picker = PickScreen("Which run?", "a few letters of its name or state", run_entries(known, here), noun="runs")
-        self.app.push_screen(picker, lambda path: self.show_run(path) if path is not None else None)
+    async def _pick(self) -> None:
+        def picker(rows: tuple[RunRow, ...]) -> PickScreen[Path]:
+            known = [row for row in rows if row.state != UNREADABLE]
+            here = self._subject.run.path if self._subject is not None else None
+            entries = run_entries(known, here)
+            return PickScreen("Which run?", "a few letters of its name or state", entries, noun="runs")
+
+        if (path := await self.dialogue(self.services.watch.look, picker)) is not None:
+            self.show_run(path)
 
     def action_other(self, by: int) -> None:
         def show(found: list[Path]) -> None:

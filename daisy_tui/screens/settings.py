@@ -1,4 +1,4 @@
-"""The settings: how everything looks and how charts begin. Each holds at once; Escape takes them back."""
+"""The settings: how everything looks, which is seen at once and taken back by Escape, and how new charts begin."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 
 from daisy_tui.settings import X_KINDS, Settings
+from daisy_tui.widgets.dialogue import Dialogue
 from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.tick import Tick
 
 _MOST = 0.99
 
 
-class SettingsScreen(ModalScreen[Settings]):
+class SettingsScreen(Dialogue[Settings]):
     """A form over Settings; returns what was chosen, or what was before."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", "Back")]
@@ -30,11 +30,12 @@ class SettingsScreen(ModalScreen[Settings]):
 
     def compose(self) -> ComposeResult:
         now = self._settings
+        theme = now.theme if now.theme in self._themes else self.app.theme  # a file may name one of another Textual's
         with Vertical(classes="dialogue settings"):
             yield Static(Content("Settings"), classes="dialogue-title")
             with Horizontal(classes="setting"):
                 yield Label("theme")
-                yield Select([(name, name) for name in self._themes], value=now.theme, allow_blank=False, id="theme")
+                yield Select([(name, name) for name in self._themes], value=theme, allow_blank=False, id="theme")
             with Horizontal(classes="setting"):
                 yield Label("charts over")
                 yield Select([(kind, kind) for kind in X_KINDS], value=now.x, allow_blank=False, id="x")

@@ -97,8 +97,12 @@ class StartScreen(DaisyScreen):
         marked = options.highlighted
         if moved_on:  # to what comes next
             marked = next((at for at, step in enumerate(steps) if step.state != "done"), len(steps) - 1)
-        options.clear_options()
-        options.add_options([Option(_step_entry(number, step)) for number, step in enumerate(steps, 1)])
+        entries = [_step_entry(number, step) for number, step in enumerate(steps, 1)]
+        if options.option_count == len(entries):
+            for at, entry in enumerate(entries):
+                options.replace_option_prompt_at_index(at, entry)
+        else:
+            options.set_options(map(Option, entries))
         options.highlighted = marked
 
     def _take_findings(self, findings: list[Finding]) -> None:

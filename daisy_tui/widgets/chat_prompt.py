@@ -127,5 +127,6 @@ class ChatEditor(ChatField):
     async def _on_key(self, event: events.Key) -> None:
         if self.read_only and event.is_printable:
             event.stop()  # it would be a letter of the screen's, which nobody meant
+            event.prevent_default()
             return
         await super()._on_key(event)

@@ -141,7 +141,7 @@ class PruneForm(CommandForm):
             self._look(wanted)
         super().changed()
 
-    @work(group="plan", exclusive=True)
+    @work(group="plan", exclusive=True, exit_on_error=False)
     async def _look(self, wanted: list[str]) -> None:
         """Ask a dry run; a later change ends it."""
         if not wanted:
@@ -151,8 +151,8 @@ class PruneForm(CommandForm):
         except CommandError as error:
             self._tell(error.lines, is_refused=True)
         else:
-            self._plan = done.json
             self._tell(_plan_lines(done.json))
+            self._plan = done.json
             self._show_button()
 
     def _tell(self, words: Sequence[str], *, is_refused: bool = False) -> None:

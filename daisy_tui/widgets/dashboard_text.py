@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from core.text import plural, printable, size
+from daisy_tui.glyphs import BLOCKS
 from daisy_tui.runs.overview import CPU, Overview, ServerLine, Waiting, label, owner_of, short_name
 from daisy_tui.runs.runs_cells import state_sign, state_words
 from daisy_tui.runs.runs_order import NEWEST, Order
@@ -25,7 +26,6 @@ NOT_AVAILABLE = "n/a"
 _HISTORY, _WIDE_HISTORY, _WIDE = 8, 20, 84  # cells
 _ALWAYS_WORDS = ("stalled", "running", "queued", "failed")  # other states are signs where there is little room
 _OWNER = 14  # cells of a name where the whole machine is a line
-_BLOCKS = "▁▂▃▄▅▆▇█"
 _SERVER_SIGNS = {"failed": ("✗", "$text-error"), "starting": ("◐", "$text-accent"), "loading": ("◐", "$text-accent")}
 
 
@@ -187,7 +187,7 @@ def _line(name: str, past: Sequence[float | None], cells: int, share: str, words
 def _course(past: Sequence[float | None], cells: int) -> str:
     """The last shares as blocks on a scale from nothing to all; what was not known is a dot."""
     last = past[-cells:]
-    signs = ["·" if v is None else _BLOCKS[min(7, max(0, int(v * 8)))] for v in last]
+    signs = ["·" if v is None else BLOCKS[min(7, max(0, int(v * 8)))] for v in last]
     return "".join(signs).rjust(cells)
 
 

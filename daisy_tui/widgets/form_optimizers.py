@@ -15,7 +15,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.coordinate import Coordinate
-from textual.screen import ModalScreen
 from textual.widgets import DataTable, Input, Label, Static
 
 from core.config.compose import Composed
@@ -30,13 +29,14 @@ from daisy_tui.composing.optimizer_edits import (
     moved,
     removed,
 )
+from daisy_tui.widgets.dialogue import Dialogue
 from daisy_tui.widgets.in_order import OrderedInput
 
 _FIXED = ("group", "parameters", "optimizer")
 _TITLES = {"weight_decay": "decay"}
 
 
-class OptimizerTable(ModalScreen[None]):
+class OptimizerTable(Dialogue[None]):
     """`change(key, text)` takes a change."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,17 +9,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.errors import DaisyError
 from core.text import printable
+from daisy_tui.widgets.dialogue import Dialogue
 from daisy_tui.widgets.in_order import OrderedInput
 
 Outlook = Callable[[str], Sequence[str]]  # the lines that a text comes to; raises DaisyError where to nothing
 
 
-class Prompt(ModalScreen[str | None]):
+class Prompt(Dialogue[str | None]):
     """One line; None where it was not given. What `outlook` refuses cannot be given."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual import events
-from textual.binding import NoBinding
 from textual.widgets import Input
 
 if TYPE_CHECKING:
@@ -31,15 +30,10 @@ class InOrder(_Mixed):
                 event.stop()
                 now.post_message(events.Key(event.key, event.character))
             return
-        try:
-            bound = self._bindings.get_bindings_for_key(event.key)
-        except NoBinding:
-            return
-        for binding in bound:
-            if await self.app.run_action(binding.action, self):
-                event.prevent_default()
-                event.stop()
-                return
+        bound = self.screen.active_bindings.get(event.key)  # its own, or those of what it is in; no letters in a field
+        if bound is not None and bound.enabled and await self.app.run_action(bound.binding.action, bound.node):
+            event.prevent_default()
+            event.stop()
 
 
 class OrderedInput(InOrder, Input):

@@ -10,11 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.text import printable
 from daisy_tui.runs.advice import ERROR, Advice
+from daisy_tui.widgets.dialogue import Dialogue
 
 _SIGNS = {ERROR: "✗"}
 _OTHER = "!"
@@ -63,7 +63,7 @@ def advice_text(one: Advice, key_of: Callable[[str], str]) -> Content:
     return said
 
 
-class AdviceScreen(ModalScreen[None]):
+class AdviceScreen(Dialogue[None]):
     """All that is wrong, each whole."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,h,q,enter", "dismiss", "Close")]

@@ -8,33 +8,32 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static
-from textual.worker import Worker, WorkerState
 
 from core.errors import DaisyError
 from core.text import printable
 from daisy_tui.commands import CommandError, Commands, Done, command_line
 from daisy_tui.runs.run_requests import COOLDOWN, SETTABLE
+from daisy_tui.widgets.dialogue import Dialogue
 from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.tick import Tick
 
 if TYPE_CHECKING:
-    from daisy_tui.app import DaisyApp
+    pass
 
 
 class FormError(DaisyError):
     """What a field holds and cannot be."""
 
 
-class CommandForm(ModalScreen[Done | None]):
+class CommandForm(Dialogue[Done | None]):
     """Fields, and the command that they make. It returns what the command said, or None where nothing was done."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back")]
@@ -148,10 +147,6 @@ class CommandForm(ModalScreen[Done | None]):
 
     def action_leave(self) -> None:
         self.dismiss(None)
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            cast("DaisyApp", self.app).report(event.worker.error)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()

@@ -45,7 +45,8 @@ class TopBar(Horizontal):
         super().__init__()
         self._here = here
         self._under_way: list[str] = []
-        self._stale: dict[str, str] = {}
+        self._stale: dict[str, tuple[float, str]] = {}  # since when, and why
+        self._now = 0.0
 
     def compose(self) -> ComposeResult:
         yield Places(self._here)
@@ -67,10 +68,16 @@ class TopBar(Horizontal):
         self._under_way.remove(command)
         self._show()
 
-    def set_stale(self, name: str, since: float, error: Exception, now: float) -> None:
-        """Say that what is shown is of `since`, and why no newer look succeeded; both in seconds of one clock."""
-        self._stale[name] = f"stale {duration(now - since)}: {name}: {error}"
+    def set_stale(self, name: str, since: float, why: str, now: float) -> None:
+        """Say that what is shown is of `since`, and why there is nothing newer; both in seconds of one clock."""
+        self._stale[name], self._now = (since, f"{name}: {why}"), now
         self._show()
+
+    def grow_old(self, now: float) -> None:
+        """Say how old that is by now."""
+        if self._stale:
+            self._now = now
+            self._show()
 
     def set_fresh(self, name: str) -> None:
         """What is shown is of now."""
@@ -79,7 +86,7 @@ class TopBar(Horizontal):
 
     def _show(self) -> None:
         status = self.query_one("#bar-status", Static)
-        stale = next(iter(self._stale.values()), None)
+        stale = next((f"stale {duration(self._now - since)}: {why}" for since, why in self._stale.values()), None)
         readonly = "read-only" if getattr(self.app, "is_readonly", False) else ""
         words = stale or (f"⋯ {self._under_way[-1]}" if self._under_way else readonly)
         status.set_class(stale is not None, "-stale")
