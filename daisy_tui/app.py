@@ -8,8 +8,10 @@ same.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import select
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -112,6 +114,8 @@ class DaisyApp(App[None]):
         if self._is_alone:
             self.call_later(self.call_after_refresh, self._collect_garbage)
             self.set_interval(_TERMINAL_S, self._leave_with_terminal)
+            leave = partial(self.exit, return_code=128 + signal.SIGTERM)  # with the terminal as it was
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
 
     def _collect_garbage(self) -> None:
         """From the first frame on. What there was until then stays; through what becomes old one looks seldom.

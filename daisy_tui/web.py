@@ -38,6 +38,8 @@ class Pages(Server):
             raise web.HTTPForbidden(text=f"this page is http://{own} and has no other name\n")
         if request.path == "/ws" and request.headers.get("Origin") != f"http://{own}":
             raise web.HTTPForbidden(text="only the page itself may open a terminal\n")
+        if request.path == "/ws" and not web.WebSocketResponse().can_prepare(request):
+            raise web.HTTPBadRequest(text="a WebSocket is opened here, and this opens none\n")
         return await handler(request)
 
     async def on_startup(self, app: web.Application) -> None:

@@ -108,19 +108,24 @@ _DATA = LazyGroup(
     },
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option("--readonly", is_flag=True, help="Open the control center to look, and change nothing.")
 @click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli(ctx: click.Context, readonly: bool) -> None:
     """Train GPT models of your own on local devices, and talk to them.
 
     Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 stopped on request.
     """
     if os.environ.get("NO_COLOR"):
         ctx.color = False
+    if readonly and ctx.invoked_subcommand is not None:
+        raise click.UsageError(
+            "--readonly opens the control center: `daisy --readonly` alone, or `daisy tui --readonly`"
+        )
     if ctx.invoked_subcommand is None:
         if sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty():
             from daisy_tui.cli.tui import open_terminal
 
-            open_terminal(readonly=False)
+            open_terminal(readonly=readonly)
             return
         from daisy_tui.cli.start import show_start
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -20,7 +20,7 @@ from daisy_tui.runs.overview import Overview, device_labels, look_around
 from daisy_tui.runs.runs_order import FIELDS, Order, counts
 from daisy_tui.runs.runs_picking import Picked, Picker, Window
 from daisy_tui.screens.base import DaisyScreen, Open
-from daisy_tui.screens.dashboard_actions import ACTIONS, NEED_RUN, Chosen, command_for
+from daisy_tui.screens.dashboard_actions import ACTIONS, NEED_RUN, Chosen, command_for, refusal
 from daisy_tui.widgets.dashboard_panels import Line, Panel, QueuePanel
 from daisy_tui.widgets.dashboard_table import RunsTable
 from daisy_tui.widgets.dashboard_text import (
@@ -228,6 +228,14 @@ class DashboardScreen(DaisyScreen):
         if action in NEED_RUN and action not in self._offered:
             return False
         return super().check_action(action, parameters)
+
+    def on_key(self, event: events.Key) -> None:
+        """A key that means nothing now says so; the others go on to their bindings."""
+        known = next((action for action in self.ACTIONS if event.key in action.keys), None)
+        if known is None or self.services.readonly or known.id not in NEED_RUN or known.id in self._offered:
+            return
+        event.stop()
+        self.notify(printable(refusal(known.id, self._chosen)), markup=False)
 
     # Acting
 

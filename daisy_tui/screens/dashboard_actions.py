@@ -20,7 +20,7 @@ ACTIONS: Final = (
         "daisy runs list QUERY",
         opens_field=True,
     ),
-    Action("mark", "space", "Mark", "Pick a run out, to compare it with others."),
+    Action("mark", "space", "Mark", "Pick a run out, to compare it with others, and go to the next one."),
     Action("compare", "v", "Compare", "Overlay the marked runs.", "daisy runs compare RUN RUN"),
     Action("stop", "x", "Stop", "Stop a run with a checkpoint.", "daisy runs stop RUN", acts=True),
     Action("resume", "r", "Resume", "Go on with a run, exactly.", "daisy runs resume RUN --detach", acts=True),
@@ -29,11 +29,11 @@ ACTIONS: Final = (
     Action("panels", "b", "Panels", "Unfold devices, queue and servers, or fold them.", footer=False),
     Action("sort", "s", "Sort", "Sort by the next column; a click on a head sorts by it.", footer=False),
     Action("turn", "S", "Turn", "Turn the order round.", footer=False),
-    Action("show", "", "Open run", "Charts, log and events of a run.", "daisy runs show RUN"),
+    Action("show", "enter", "Open run", "Charts, log and events of a run.", "daisy runs show RUN", footer=False),
     Action("prune", "p", "Prune", "Remove checkpoints that are not needed.", "daisy runs prune RUN", True, False),
-    Action("earlier", "K,ctrl+up", "Earlier", "Move a run up in the queue.", _MOVE, acts=True, footer=False),
-    Action("later", "J,ctrl+down", "Later", "Move a run down in the queue.", _MOVE, acts=True, footer=False),
-    Action("cancel", "d,delete", "Cancel", "Take a run out of the queue.", _CANCEL, acts=True, footer=False),
+    Action("earlier", "K,ctrl+up", "Earlier in queue", "Move a run up in the queue.", _MOVE, acts=True, footer=False),
+    Action("later", "J,ctrl+down", "Later in queue", "Move a run down in the queue.", _MOVE, acts=True, footer=False),
+    Action("cancel", "d,delete", "Cancel queued", "Take a run out of the queue.", _CANCEL, acts=True, footer=False),
     Action("copy", "y", "Copy id", "Copy the id of a run.", "daisy runs show RUN", footer=False),
 )
 # Actions that are there only where there is a run for which they mean something.
@@ -62,6 +62,23 @@ def command_for(action: str, chosen: Chosen) -> list[str] | None:
             return _of_queue(action, chosen)
     row = chosen.row
     return None if row is None or row.state == "unreadable" else _of_run(action, row, chosen.overview)
+
+
+def refusal(action: str, chosen: Chosen) -> str:
+    """Why an action of NEED_RUN means nothing now, and what would."""
+    if action == "compare":
+        return "space marks the runs that are to be compared"
+    if (row := chosen.row) is None:
+        return "there is no run here"
+    if action in ("earlier", "later", "cancel"):
+        if chosen.waiting is None:
+            return f"{row.name} does not wait in the queue"
+        return f"{row.name} is the {'first' if action == 'earlier' else 'last'} in the queue"
+    if row.state == "unreadable":
+        return f"{row.name} cannot be read"
+    if action == "resume" and row.state == "finished":
+        return f"{row.name} has finished; b on one of its checkpoints (5) begins a new run from it"
+    return f"{row.name} is {row.state}"
 
 
 def _of_run(action: str, row: RunRow, overview: Overview) -> list[str] | None:

@@ -89,7 +89,7 @@ class HelpScreen(Dialogue[None]):
         lines = []
         for action in actions:
             keys = " ".join(key_sign(key) for key in action.keys[:2]) or "-"
-            line = Content.assemble((f"{keys:<{_KEYS}}", "bold"), f"{action.title:<{_TITLE}}")
+            line = Content.assemble((f"{keys:<{_KEYS - 1}} ", "bold"), f"{action.title:<{_TITLE}}")
             used = line.cell_length
             for text, style in ((action.help, "dim"), (action.command, "$text-accent")):
                 if text:
@@ -122,10 +122,10 @@ def _own_actions(widget: Widget) -> list[Action]:
     return list(found.values())
 
 
-class CommandList(OptionList):
+class ScreenCommands(OptionList):
     """Commands beside the titles of their actions; what is longer than its row goes on below where it began."""
 
-    DEFAULT_CSS = "CommandList { scrollbar-gutter: stable; }"  # so that rows have one width
+    DEFAULT_CSS = "ScreenCommands { scrollbar-gutter: stable; }"  # so that rows have one width
 
     def __init__(self, titles: Mapping[str, str]) -> None:
         super().__init__(markup=False)
@@ -165,7 +165,7 @@ class CommandsScreen(Dialogue[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialogue help"):
             yield Static(Content("The commands behind this screen"), classes="dialogue-title")
-            yield CommandList(self._titles)
+            yield ScreenCommands(self._titles)
             yield Static(Content("⏎ copies a command; esc closes"), classes="hint")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

@@ -43,7 +43,7 @@ class StartScreen(DaisyScreen):
     CSS_PATH = "start.tcss"
     AUTO_FOCUS = "#steps"
     ACTIONS: ClassVar[tuple[Action, ...]] = (
-        Action("take", "enter", "Take this step", "Do what the marked step says.", "daisy data demo", acts=True),
+        Action("take", "enter", "Take this step", "Do what the marked step says.", acts=True),
         Action("skip", "s", "Skip", "Go to the dashboard.", "daisy tui"),
         Action("stop", "x", "Cancel", "End what is under way; it goes on where it was when repeated.", footer=False),
     )

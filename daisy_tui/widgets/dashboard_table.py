@@ -78,6 +78,8 @@ class RunsTable(LiveTable):
         Binding("enter", "select_cursor", "Open", tooltip="Show the run: charts, log, events."),
         Binding("j", "cursor_down", "Cursor down", show=False),
         Binding("k", "cursor_up", "Cursor up", show=False),
+        Binding("home,g", "scroll_top", "First run", show=False),
+        Binding("end,G", "scroll_bottom", "Last run", show=False),
     ]
 
     class Scrolled(Message):

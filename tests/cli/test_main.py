@@ -31,7 +31,10 @@ def test_alone_it_shows_what_is_here_and_what_to_run(workspace: Path, daisy: Any
     assert "data/demo" in daisy().out.split("What to run")[0]
 
 
-@pytest.mark.parametrize("arguments", [["nope"], ["--nope"], ["config", "show", "--diff"], ["data", "prepare"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["nope"], ["--nope"], ["config", "show", "--diff"], ["data", "prepare"], ["--readonly", "runs", "list"]],
+)
 def test_bad_usage_is_code_2_and_points_to_the_help(daisy: Any, arguments: list[str]) -> None:
     ran = daisy(*arguments)
     assert ran.code == 2

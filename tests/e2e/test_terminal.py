@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -121,3 +122,24 @@ def test_a_control_center_ends_with_its_terminal_without_a_signal(folder: Path) 
             shown += os.read(screen, 65536)
         os.close(screen)
         assert process.wait(60) == 1
+
+
+def test_a_control_center_that_is_told_to_end_leaves_its_terminal_as_it_was(folder: Path) -> None:
+    screen, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    before = termios.tcgetattr(end)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "daisy_tui", "tui"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=end, stdout=end, stderr=end, start_new_session=True
+    ) as process:
+        shown = b""
+        while b"Compose" not in shown:
+            shown += os.read(screen, 65536)
+        process.terminate()
+        while b"\x1b[?1049l" not in shown:  # the other screen is left
+            shown += os.read(screen, 65536)
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert termios.tcgetattr(end) == before
+    os.close(screen)
+    os.close(end)

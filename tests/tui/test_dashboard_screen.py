@@ -129,7 +129,10 @@ def test_an_empty_folder_says_what_to_do(services: Services) -> None:
         assert "n  composes one" in words(screen.daisy)
         assert "daisy train demo" in words(screen.daisy)
         await _press(pilot, "x", "r", "space", "enter", "v", "p", "y", "K", "J", "d", "S", "s", "escape")
-        assert toasts(screen.daisy) == []
+        assert {*toasts(screen.daisy)} == {
+            "there is no run here",
+            "space marks the runs that are to be compared",
+        }, "and nothing falls over"
 
     _tell(services, story)
 
@@ -777,3 +780,34 @@ def test_the_screen_is_imported_without_what_no_first_frame_needs() -> None:
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     heavy = {"numpy", "aiohttp", "torch", "pydantic", "yaml", "psutil", "pynvml", "core.runs.curves"}
     assert not heavy & {*done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["x"], "done is finished"),
+        (["r"], "done has finished; b on one of its checkpoints (5) begins a new run from it"),
+        (["K"], "done does not wait in the queue"),
+        (["d"], "done does not wait in the queue"),
+        (["v"], "space marks the runs that are to be compared"),
+        (["end", "r"], "old is running"),
+        (["end", "home", "x"], "done is finished"),
+        (["end", "p"], "old is running"),
+    ],
+)
+def test_a_key_that_means_nothing_for_a_run_says_why(
+    services: Services, make_run: MakeRun, keys: list[str], said: str
+) -> None:
+    make_run("old", "running", steps=10, target_steps=40)
+    make_run("done", day=2)
+    app = app_of(services)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        for key in keys:
+            await pilot.press(key)
+            await finish(pilot)
+
+    drive(app, story)
+    assert said in toasts(app)
+    assert isinstance(services.commands, ScriptedCommands)
+    assert services.commands.said == []

@@ -16,6 +16,7 @@ import daisy_tui.web
 from core.errors import DaisyError
 from daisy_tui.web import Pages, serve_pages
 
+UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 PAGE = Path(daisy_tui.web.__file__).parent / "web_page"
 
 
@@ -44,6 +45,8 @@ def _ask(path: str, headers: dict[str, str]) -> tuple[int, str]:
         ("/ws", {"Origin": "http://evil.example"}, 403),
         ("/ws", {"Origin": ""}, 403),
         ("/ws", {"Host": "evil.example"}, 403),
+        ("/ws", {}, 400),
+        ("/ws", {**UPGRADE, "Sec-WebSocket-Key": "SGVsbG8sIHdvcmxkIQ=="}, 400),
     ],
 )
 def test_only_the_page_itself_may_open_a_terminal(path: str, headers: dict[str, str], status: int) -> None:
