@@ -39,6 +39,7 @@ from daisy_tui.settings import Settings, SettingsError
 from daisy_tui.widgets.topbar import PLACES
 
 _COLLECT_S, _NEVER, _TERMINAL_S = 60.0, 1 << 30, 2.0
+_DEFECT_S = 15.0
 
 
 def _opener(name: str) -> Callable[[], Screen[Any]]:
@@ -95,6 +96,7 @@ class DaisyApp(App[None]):
         self.is_readonly = services.readonly
         self.key_order = KeyOrder(self, super().on_event)
         self._log_path, self._is_alone = log, is_alone
+        self._told: dict[str, float] = {}  # defects, and when they were said
         self._is_trying = False  # themes are looked at, and not chosen yet
         self._problem: SettingsError | None = None
         try:
@@ -272,9 +274,14 @@ class DaisyApp(App[None]):
         if isinstance(error, DaisyError):
             self.notify(printable(str(error)), severity="error", timeout=12, markup=False)
             return
+        what = f"{type(error).__name__}: {error}"
+        now = self.services.monotonic()
+        if now - self._told.get(what, -_DEFECT_S) < _DEFECT_S:
+            return  # it is still there to be read
+        self._told[what] = now
         where = self._write_defect(error)
-        said = f"{type(error).__name__}: {error}" + (f"; more in {where}" if where is not None else "")
-        self.notify(printable(said), title="This should not happen", severity="error", timeout=15, markup=False)
+        said = what + (f"; more in {where}" if where is not None else "")
+        self.notify(printable(said), title="This should not happen", severity="error", timeout=_DEFECT_S, markup=False)
 
     def _write_defect(self, error: BaseException) -> Path | None:
         if self._log_path is None:

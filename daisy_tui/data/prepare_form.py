@@ -58,6 +58,8 @@ class PrepareForm:
             found["source"] = "nothing matches this glob" if has_magic(source) else "no such file or folder"
         if not out:
             found["out"] = "the folder that the dataset is to be in, such as data/mine"
+        elif not _is_path(folder, out):
+            found["out"] = "no name that a folder can have"
         elif (folder / out).is_file():
             found["out"] = "a file is in its place"
         if self.val_fraction.strip() and not _is_share(self.val_fraction):
@@ -75,6 +77,15 @@ def _expanded(path: str) -> str:
         return str(Path(path.strip()).expanduser()) if path.strip().startswith("~") else path.strip()
     except RuntimeError:  # ~somebody who has no home
         return path.strip()
+
+
+def _is_path(folder: Path, text: str) -> bool:
+    """Whether the system takes a text for a path, be there something or not."""
+    try:
+        (folder / text).is_file()
+    except (OSError, ValueError):  # a name too long, a null byte
+        return False
+    return True
 
 
 def _exists(folder: Path, source: str) -> bool:

@@ -35,6 +35,7 @@ from daisy_tui.widgets.job_bar import JobBar
 
 _LOOK_EVERY_S = 3.0
 _COUNTED_UNASKED = 200_000_000  # tokens, which take a fraction of a second
+_DIGITS = 18
 _NONE = "No datasets yet.\n\n  d  prepares six novels for the demo model\n  a  prepares text of your own"
 
 
@@ -198,6 +199,7 @@ class DataScreen(DaisyScreen):
 
     def _no_page(self, error: Exception) -> None:
         if not isinstance(error, ShardError):
+            self._place = self._shown.place if self._shown is not None else self._place
             raise error
         if self._shown is None:
             self._say_nothing(str(error))
@@ -254,8 +256,9 @@ class DataScreen(DaisyScreen):
         self.query_one("#document-number").focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        if self._place is not None and event.value.strip().isdecimal():
-            self._go(self._place._replace(document=int(event.value), page=0))
+        typed = event.value.strip()[:_DIGITS]  # of which there is no document either
+        if self._place is not None and typed.isdecimal():
+            self._go(self._place._replace(document=int(typed), page=0))
         event.input.value = ""
         self.query_one(DocumentView).focus()
 

@@ -150,8 +150,12 @@ class PrepareScreen(Dialogue[PrepareForm | None]):
     def _suggest_out(self, source: str) -> None:
         stem = Path(source.strip().rstrip("/*")).stem
         out = self.query_one("#out", Input)
+        try:
+            suggested = f"data/{dataset_name(Path(stem))}" if stem.strip(".*") else ""
+        except (OSError, ValueError):  # no path
+            suggested = ""
         with out.prevent(Input.Changed):
-            out.value = f"data/{dataset_name(Path(stem))}" if stem.strip(".*") else ""
+            out.value = suggested
 
     def _show(self) -> None:
         """The problems of what was filled in, and the command."""

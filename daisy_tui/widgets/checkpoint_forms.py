@@ -21,6 +21,7 @@ from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.run_forms import CommandForm, FormError
 
 _SHOWN_NAMES = 6
+_DIGITS = 9
 
 
 class CopyForm(CommandForm):
@@ -110,7 +111,7 @@ class PruneForm(CommandForm):
         options = []
         for name, default, _ in self.FIELDS:
             value = self.query_one(f"#{name}", Input).value.strip()
-            if not value.isdecimal() or int(value) < 1:
+            if not value.isdecimal() or len(value) > _DIGITS or int(value) < 1:
                 raise FormError(f"{name.replace('-', ' ')}: a whole number from 1")
             options += [f"--{name}", value] if value != default else []
         every = self.query_one("#keep-every", Input).value.strip()
@@ -148,11 +149,15 @@ class PruneForm(CommandForm):
             return
         try:
             done = await self._commands.run(*wanted[:-1], "--dry-run", "--json")
+            plan, lines = done.json, _plan_lines(done.json)
         except CommandError as error:
             self._tell(error.lines, is_refused=True)
+        except Exception:
+            self._tell([])
+            raise
         else:
-            self._tell(_plan_lines(done.json))
-            self._plan = done.json
+            self._tell(lines)
+            self._plan = plan
             self._show_button()
 
     def _tell(self, words: Sequence[str], *, is_refused: bool = False) -> None:
