@@ -54,13 +54,6 @@ class Composition:
     measured: Measured | None = None
 
     @property
-    def eta_s(self) -> float | None:
-        """Seconds to target_tokens at the throughput last measured; None where none was."""
-        if self.composed is None or self.measured is None:
-            return None
-        return self.composed.config.target_tokens / self.measured.tokens_per_s
-
-    @property
     def memory_needed(self) -> int | None:
         """Bytes that the run takes of the memory of one device; on a CPU of all ranks together."""
         if self.figures is None or self.target is None:

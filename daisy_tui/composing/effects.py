@@ -1,7 +1,7 @@
 """What a composition will cost, in words: estimates beside what was measured, one line for all, and what is at risk.
 
 Estimates are arithmetic and come at once; a figure under `measured` was measured on this machine, by a preflight of
-exactly this draft or by the last run of the same shape, or it is not there.
+the same steps or by the last run of the same shape, or it is not there.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 
 from core.config.compose import Value
 from core.config.scalars import format_value
+from core.config.typed import typed_values
 from core.text import count, duration, plural, size
 from daisy_tui.composing.composition import Composition
 from daisy_tui.composing.configs import shown_file
+from daisy_tui.composing.drafts import OPTIONS
 from daisy_tui.composing.figures import estimate_rows
+from daisy_tui.composing.throughput import PREFLIGHT
 
 _LEAST = 0.005
+_BY_PREFLIGHT = "preflight, full windows"
 _ROWS_ABOVE = ("parameters", "tokens per step", "steps", "epochs", "memory per device", "checkpoint")
 
 
@@ -57,7 +61,7 @@ def fit(composition: Composition, took: Mapping[str, Any] | None = None) -> Fit 
 
 
 def figures(composition: Composition, took: Mapping[str, Any] | None = None, now: float = 0.0) -> list[Figure]:
-    """The figures of a composition; `took` is what a preflight of it printed, `now` the time of day in seconds."""
+    """The figures; `took` is what a preflight of these steps printed, `now` the time of day in seconds."""
     e, config = composition.figures, composition.composed
     if e is None or config is None:
         return []
@@ -75,6 +79,25 @@ def figures(composition: Composition, took: Mapping[str, Any] | None = None, now
         Figure("ETA", "-", duration(target / rate) if rate else "-", "" if rate else "a preflight measures it"),
         Figure("checkpoint", size(e.checkpoint_bytes), size(took["checkpoint_bytes"]) if took else ""),
     ]
+
+
+def speed(composition: Composition, took: Mapping[str, Any] | None, now: float) -> str | None:
+    """Where the ETA comes from: tokens a second, and who measured them when; None without an ETA."""
+    rate, source = _rate(composition, took, now)
+    return f"ETA by {rate:,.0f} tokens/s: {source}" if rate and composition.composed is not None else None
+
+
+def memory_note(composition: Composition, took: Mapping[str, Any] | None) -> str:
+    """What the memory said is of: an estimate and a measurement do not count the same."""
+    target = composition.target
+    if target is None:
+        return ""
+    if took is None:
+        return f"estimated: the tensors; {'Python and torch are' if target.is_cpu else 'the CUDA runtime is'} not in it"
+    if not target.is_cpu:
+        return "measured: the peak of all tensors"
+    before = f", {size(took['memory_before'])} of it before the model" if "memory_before" in took else ""
+    return f"measured: the peak of the whole process, Python and torch too{before}; the parts are estimates"
 
 
 def memory_parts(composition: Composition) -> list[tuple[str, int]]:
@@ -106,14 +129,14 @@ def details(composition: Composition) -> list[tuple[str, str]]:
 
 
 def summary(composition: Composition, took: Mapping[str, Any] | None = None) -> str:
-    """A composition in one line, what matters most first; `took` is what a preflight of it printed."""
+    """A composition in one line, what matters most first; `took` is what a preflight of its steps printed."""
     if composition.problems:
         return f"✗ {plural(len(composition.problems), 'problem')}: {shown_file(composition.problems[0].message)}"
     e, fits, config = composition.figures, fit(composition, took), composition.composed
     if e is None or fits is None or config is None:
         return "composing"
-    eta_s = composition.eta_s if took is None else config.config.target_tokens / float(took["tokens_per_s"])
-    eta = f"ETA {duration(eta_s)}" if eta_s is not None else "ETA not measured"
+    rate, _ = _rate(composition, took)
+    eta = f"ETA {duration(config.config.target_tokens / rate)}" if rate else "ETA not measured"
     memory = f"{fits} measured" if took is not None else str(fits)
     words = [f"{count(e.parameters)} parameters", memory, f"{e.steps:,} steps", eta]
     words += [f"{e.epochs:,.2f} epochs"] if e.epochs is not None else []
@@ -132,21 +155,33 @@ def risks(composition: Composition) -> list[str]:
 
 
 def difference_lines(composition: Composition) -> list[tuple[str, str, str]]:
-    """Key, value in the file, and value now, as they are typed."""
+    """Key, value in the file, and value now, as they are typed; what is wrong too, which no configuration has."""
 
     def typed(value: Value | None) -> str:
         return "-" if value is None else format_value(value.value)
 
-    return [(d.key, typed(d.left), typed(d.right)) for d in composition.differences]
+    base, shown = composition.base, composition.shown
+    in_file = typed_values(base) if base is not None else {}
+    in_force = {value.source.typed for value in shown.values.values()} if shown is not None else set()
+    wrong = [
+        (key, typed(in_file.get(key)), text)
+        for key, text in composition.draft.touched
+        if composition.composed is None and key not in OPTIONS and f"{key}={text}" not in in_force
+    ]
+    return [(d.key, typed(d.left), typed(d.right)) for d in composition.differences] + wrong
 
 
-def _rate(composition: Composition, took: Mapping[str, Any] | None, now: float) -> tuple[float | None, str]:
-    """Tokens a second, and who measured it when."""
-    if took is not None:
-        return float(took["tokens_per_s"]), "preflight, full windows"
-    if composition.measured is None:
+def _rate(composition: Composition, took: Mapping[str, Any] | None, now: float = 0.0) -> tuple[float | None, str]:
+    """Tokens a second, and who measured it when: a preflight, or a run that came after it."""
+    known = composition.measured
+    if took is not None and (known is None or known.time <= took["time"]):
+        return float(took["tokens_per_s"]), _BY_PREFLIGHT
+    if known is None:
         return None, "not measured on this device yet"
-    return composition.measured.tokens_per_s, f"{composition.measured.source}, {ago(now - composition.measured.time)}"
+    return (
+        known.tokens_per_s,
+        f"{_BY_PREFLIGHT if known.source == PREFLIGHT else known.source}, {ago(now - known.time)}",
+    )
 
 
 def ago(seconds: float) -> str:

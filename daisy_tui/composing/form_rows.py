@@ -24,6 +24,7 @@ from daisy_tui.composing.targets import Target
 
 _TABLE = "optimizers"
 _COUNTED_FROM = 10_000
+_ALSO_CALLED = {"target_tokens": "steps length of the run"}  # words that people look for, and that the help has not
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Row:
         return [_brief(message, typed) for message in (*self.problems, *self.warnings)]
 
     def fits(self, words: str) -> bool:
-        """Whether every word stands in its key, group or help."""
-        text = f"{self.key} {self.group} {self.field.help}".lower()
+        """Whether every word stands in its key, group or help, or is what people call it."""
+        text = f"{self.key} {self.group} {self.field.help} {_ALSO_CALLED.get(self.key, '')}".lower()
         return all(word in text for word in words.lower().split())
 
 
@@ -63,6 +64,26 @@ def form_rows(composition: Composition) -> list[Row]:
     rows = [*_launch_rows(composition), *_config_rows(composition)]
     places = {group: place for place, group in enumerate(dict.fromkeys(row.group for row in rows))}
     return sorted(rows, key=lambda row: places[row.group])
+
+
+def best_match(rows: Sequence[Row], words: str) -> Row | None:
+    """The row that is most likely meant: of that name, of one that begins so, or has it; else the first."""
+    name = "_".join(words.lower().split())
+
+    def distance(row: Row) -> tuple[bool, ...]:
+        last = row.key.rpartition(".")[2]
+        return row.key != name, last != name, not last.startswith(name), name not in row.key
+
+    return min(rows, key=distance, default=None)
+
+
+def idle_keys(rows: Sequence[Row], composition: Composition) -> list[str]:
+    """The touched keys that change nothing: without them the same values are in force."""
+    idle: list[str] = []
+    for row in rows:
+        if row.touched and not row.problems and row.value == _untouched(composition.draft, row, composition):
+            idle += row.touched
+    return idle
 
 
 def changed(draft: Draft, row: Row, text: str, composition: Composition) -> Draft:

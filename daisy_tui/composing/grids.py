@@ -13,10 +13,12 @@ from itertools import product
 from core.config.errors import ConfigError
 from core.config.overrides import format_path, parse_override
 from daisy_tui.composing.drafts import OPTIONS, Draft
+from daisy_tui.cutting import cut_end
 
 _MOST = 64
 _OPENING, _CLOSING = "[{", "]}"
 _LONGEST_NAME = 100
+_ECHOED = 40  # cells of what was typed that an error repeats
 
 
 def grid_drafts(draft: Draft, text: str) -> list[Draft]:
@@ -29,7 +31,7 @@ def grid_drafts(draft: Draft, text: str) -> list[Draft]:
         raise ConfigError("write the values to try, such as lr_scale=0.5,1,2")
     keys = [key for key, _ in axes]
     if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ConfigError(f"{twice[0]}: named twice; write all its values behind one =")
+        raise ConfigError(f"{cut_end(twice[0], _ECHOED)}: named twice; write all its values behind one =")
     number = 1
     for _, values in axes:
         number *= len(values)
@@ -64,11 +66,11 @@ def _axis(word: str) -> tuple[str, list[str]]:
     key, equals, typed = word.removeprefix("--").partition("=")
     values = [value.strip() for value in split_outside(typed, ",")]
     if not equals or not all(values):
-        raise ConfigError(f"'{word}': write key=value,value, such as lr_scale=0.5,1,2")
+        raise ConfigError(f"'{cut_end(word, _ECHOED)}': write key=value,value, such as lr_scale=0.5,1,2")
     if key in OPTIONS:
         raise ConfigError(f"{key}: is the same for all runs of a grid; set it in the form")
     if len(set(values)) < len(values):
-        raise ConfigError(f"'{word}': has a value twice")
+        raise ConfigError(f"'{cut_end(word, _ECHOED)}': has a value twice")
     return format_path(parse_override(f"{key}={values[0]}").path), values
 
 

@@ -24,6 +24,7 @@ from core.runs.directory import RunDirectory, RunError, all_runs, read_object
 from core.runs.follow import records_backwards
 
 RECORDS_FILE = ".preflight.jsonl"
+PREFLIGHT = "preflight"  # as a source
 # What makes steps as fast as they are, beside the tokens of a step; max_seq_len and token ids do not.
 _KEYS = (
     *sorted(ModelSpec.model_fields.keys() - {"max_seq_len", "eos_token_id"}),
@@ -34,7 +35,7 @@ _LOOK_BACK = 400  # records: evaluations stand between the log points
 
 
 class Measured(NamedTuple):
-    """A throughput, when it was measured (seconds of the time of day), and by what: a run's id, or "preflight"."""
+    """A throughput, when it was measured (seconds of the time of day), and by what: a run's id, or PREFLIGHT."""
 
     tokens_per_s: float
     time: float
@@ -53,7 +54,7 @@ def measured(config: TrainConfig, device: str, folder: Path, *, devices: int = 1
 
 def last_measured(config: TrainConfig, device: str, folder: Path, *, devices: int = 1) -> Measured | None:
     """The same, with when and by what."""
-    wanted, step_tokens = _lines(config), config.tokens_per_step(devices)
+    wanted, step_tokens = shape_lines(config), config.tokens_per_step(devices)
     uuids = frozenset({CPU} if device == CPU else (one.key for one in gpus() if one.name == device))
     runs = (_of_run(run, wanted, step_tokens, uuids, devices) for run in all_runs(folder / "runs"))
     newest = [next((found for found in runs if found is not None), None)]
@@ -73,13 +74,13 @@ def note(
         "device": device,
         "devices": devices,
         "step_tokens": config.tokens_per_step(devices),
-        "shape": sorted(_lines(config)),
+        "shape": sorted(shape_lines(config)),
         "tokens_per_s": tokens_per_s,
     }
     runs.append(runs.path / RECORDS_FILE, record)
 
 
-def _lines(config: TrainConfig) -> frozenset[str]:
+def shape_lines(config: TrainConfig) -> frozenset[str]:
     """A config's shape as the lines that it has in a run's config.yaml, which need no YAML reader to be found there."""
     values = config.model_dump(include={*_KEYS})
     return frozenset(yaml.safe_dump(values, allow_unicode=True).splitlines())
@@ -126,5 +127,5 @@ def _of_preflights(
             continue
         rate, at = record.get("tokens_per_s"), record.get("time")
         if isinstance(rate, int | float) and isinstance(at, int | float):
-            return Measured(float(rate), float(at), "preflight")
+            return Measured(float(rate), float(at), PREFLIGHT)
     return None

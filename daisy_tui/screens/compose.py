@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
@@ -23,8 +23,9 @@ from daisy_tui.actions import Action
 from daisy_tui.commands import command_line
 from daisy_tui.composing import effects
 from daisy_tui.composing.composition import Composition, compose_draft
-from daisy_tui.composing.drafts import Draft, History
-from daisy_tui.composing.form_rows import Row, changed, form_rows
+from daisy_tui.composing.drafts import OPTIONS, Draft, History
+from daisy_tui.composing.file_stamps import Stamp, file_stamps
+from daisy_tui.composing.form_rows import Row, changed, form_rows, idle_keys
 from daisy_tui.composing.picks import Pick, config_picks, device_picks, draft_for, first_config, spec_picks
 from daisy_tui.composing.targets import Machine, look_at_machine
 from daisy_tui.screens.launching import LAUNCH_ACTIONS, LaunchScreen
@@ -33,11 +34,11 @@ from daisy_tui.widgets.form_editor import TYPED, FieldEditor
 from daisy_tui.widgets.form_effect import Effect
 from daisy_tui.widgets.form_list import FieldList
 from daisy_tui.widgets.form_optimizers import OptimizerTable
-from daisy_tui.widgets.in_order import OrderedInput
+from daisy_tui.widgets.form_pane import FormPane
 from daisy_tui.widgets.pick_entries import choice_entries, typed_entry
 
 _LOOK_EVERY_S = 2.0
-_STAMP = tuple[str, int, int]  # a file, when it was changed, and its size
+_PICKED = "picked"  # what is undone together: a config, and what was touched and is no other than in its file
 
 
 class Composed(NamedTuple):
@@ -52,7 +53,7 @@ class Seen(NamedTuple):
     """What a look finds that may have changed by itself: devices and files."""
 
     machine: Machine
-    files: tuple[_STAMP, ...]
+    files: tuple[Stamp, ...]
 
 
 class ComposeScreen(LaunchScreen):
@@ -90,20 +91,16 @@ class ComposeScreen(LaunchScreen):
         self._composition: Composition | None = None
         self._machine: Machine | None = None
         self._rows: list[Row] = []
-        self._files: tuple[_STAMP, ...] = ()
+        self._files: tuple[Stamp, ...] = ()
         self._is_composing = self._is_overtaken = False
-        self._words, self._only_touched = "", False
+        self._drops_idle = False  # whether another config was picked, which may say itself what was touched
         self._before_typing: Draft | None = None
         self._edits = 0
         self._table: OptimizerTable | None = None
 
     def body(self) -> ComposeResult:
         with Horizontal(id="compose-body"):
-            with Vertical(id="form"):
-                yield Static(id="form-head")
-                yield OrderedInput(placeholder="words to search for; esc shows all", id="form-search", compact=True)
-                yield FieldList(self._edit, id="fields")
-                yield FieldEditor(id="editor")
+            yield FormPane(self._edit, id="form")
             yield Effect(id="effect")
         yield Static("composing", id="form-line")
 
@@ -136,7 +133,15 @@ class ComposeScreen(LaunchScreen):
         return self._machine or Machine()
 
     def measured(self) -> None:
+        self.show_line()
         self._begin_composing()
+
+    def saved(self, draft: Draft, name: str) -> None:
+        """Go on with what was saved: touched is what a config does not keep, or what was typed meanwhile."""
+        now = self.draft
+        if now.config == draft.config:
+            kept = [one for one in now.touched if one[0] in OPTIONS or one not in draft.touched]
+            self._change(Draft(name, tuple(kept)))
 
     def _change(self, draft: Draft, about: str = "") -> None:
         """Go on with another draft. Changes under one `about` are undone together."""
@@ -144,12 +149,12 @@ class ComposeScreen(LaunchScreen):
             self._begin_composing()
 
     def _begin_composing(self) -> None:
-        self._show_head()
+        self._form.show_head(self.draft, self._history.can_undo)
         if self._is_composing:
             self._is_overtaken = True
             return
         self._is_composing, self._is_overtaken = True, False
-        compose = partial(_composed, self.draft, self._machine, self.services.folder)
+        compose = partial(_composed, self.draft, self._machine, self.services.folder, self._drops_idle)
         self.in_thread("compose", compose, self._take, self._fail)
 
     def _take(self, made: Composed) -> None:
@@ -159,19 +164,20 @@ class ComposeScreen(LaunchScreen):
             self._begin_composing()
             return
         self._composition, self._rows = made.composition, made.rows
-        self._files = _stamps(made.composition)
+        self._history.change(made.composition.draft, _PICKED)
+        self._drops_idle = False
+        self._files = file_stamps(made.composition)
         self._show()
 
     def _fail(self, error: Exception) -> None:
         self._is_composing = False
-        self.query_one("#form-line", Static).update(Content(printable(f"✗ {type(error).__name__}: {error}")))
-        self.add_class("-bad")
+        self._say(f"✗ {type(error).__name__}: {error}", is_bad=True)
         self.daisy.report(error)
         if self._is_overtaken:
             self._begin_composing()
 
     def _look(self) -> Seen:
-        return Seen(look_at_machine(), _stamps(self._composition))
+        return Seen(look_at_machine(), file_stamps(self._composition))
 
     def _take_look(self, seen: Seen) -> None:
         """Compose anew where devices or files have changed meanwhile."""
@@ -184,44 +190,34 @@ class ComposeScreen(LaunchScreen):
 
     # Showing
 
+    @property
+    def _form(self) -> FormPane:
+        return self.query_one(FormPane)
+
     def _show(self) -> None:
         known = self._composition
         if known is None:
             return
-        self._show_rows()
-        editor = self.query_one(FieldEditor)
-        if (edited := editor.edited) is not None:
-            editor.show(next((row for row in self._rows if row.key == edited.key), None))
-        self.set_class(bool(known.problems), "-bad")
-        self.query_one("#form-line", Static).update(Content(printable(effects.summary(known, self.took))))
+        self._form.show(self._rows)
+        self.show_line()
         self.query_one(Effect).show(known, self.took, self.services.clock())
-        self._show_head()
+        self._form.show_head(self.draft, self._history.can_undo)
         self._show_table()
 
-    def _show_rows(self) -> None:
-        rows = [row for row in self._rows if row.fits(self._words) and (row.touched or not self._only_touched)]
-        why = "nothing touched; t shows all fields" if self._only_touched else "no field has these words; esc shows all"
-        self.query_one(FieldList).show(rows, why)
-        self._show_head()
+    def show_line(self) -> None:
+        if self.is_measuring:
+            self._say(self.progress_line)
+        elif (known := self._composition) is not None:
+            self._say(effects.summary(known, self.took), is_bad=bool(known.problems))
 
-    def _show_head(self) -> None:
-        draft = self.draft
-        shown = [f"only those with '{self._words}'"] if self._words else []
-        shown += ["only touched"] if self._only_touched else []
-        touched = f"{len(draft.touched)} touched" if draft.touched else "nothing touched"
-        undo = "   u undoes" if self._history.can_undo else ""
-        head = Content.assemble(
-            (printable(draft.config), "bold"), f"   {touched}{undo}", (f"   {', '.join(shown)}", "$text-warning")
-        )
-        self.query_one("#form-head", Static).update(head)
+    def _say(self, line: str, *, is_bad: bool = False) -> None:
+        self.set_class(is_bad, "-bad")
+        self.query_one("#form-line", Static).update(Content(printable(line)))
 
     def _show_table(self) -> None:
         known = self._composition
         if self._table is not None and known is not None and known.shown is not None:
             self._table.show(known.shown, _optimizer_problems(known))
-
-    def on_field_list_highlighted(self, event: FieldList.Highlighted) -> None:
-        self.query_one(FieldEditor).show(event.row)
 
     # Editing
 
@@ -252,7 +248,9 @@ class ComposeScreen(LaunchScreen):
 
         async def pick() -> None:
             if (value := await self.dialogue(picks, picker)) is not None:
-                self._set(row, value)
+                self._drops_idle = row.key == "config"
+                self._history.settle()
+                self._set(row, value, _PICKED)
 
         if self.hold_keys():
             self.run_worker(pick(), group="act", exit_on_error=False)
@@ -318,31 +316,17 @@ class ComposeScreen(LaunchScreen):
 
     def action_search(self) -> None:
         self.remove_class("-effect")
-        self.add_class("-searching")
-        self.set_focus(self.query_one("#form-search", Input))
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id == "form-search":
-            self._words = event.value.strip()
-            self._show_rows()
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "form-search":
-            self.query_one(FieldList).focus()
+        self._form.search()
 
     def step_out(self) -> None:
-        if self.has_class("-searching"):
-            self.remove_class("-searching")
-            self.query_one("#form-search", Input).value = ""
-        elif self._only_touched:
-            self.action_touched()
+        if not self._form.step_out() and self.is_measuring and not self.has_class("-effect"):
+            self.cancel_preflight()
         self.remove_class("-effect")
         self.query_one(FieldList).focus()
 
     def action_touched(self) -> None:
-        self._only_touched = not self._only_touched
         self.remove_class("-effect")
-        self._show_rows()
+        self._form.toggle_touched()
 
     def action_effect(self) -> None:
         self.toggle_class("-effect")
@@ -350,12 +334,11 @@ class ComposeScreen(LaunchScreen):
         self.query_one(Effect if is_there else FieldList).focus()
 
     def action_problem(self) -> None:
-        fields = self.query_one(FieldList)
-        wrong = [at for row in fields.rows if row.problems and (at := fields.line_of(row.key)) is not None]
-        if wrong:
+        known = self._composition
+        if self._form.go_to_problem():
             self.remove_class("-effect")
-            fields.focus()
-            fields.go_to(next((at for at in wrong if at > fields.cursor), wrong[0]))
+        elif known is not None and known.problems:
+            self.notify(printable(known.problems[0].message), severity="error", markup=False)
         else:
             self.notify("no field has a problem", markup=False)
 
@@ -366,6 +349,7 @@ class ComposeScreen(LaunchScreen):
 
     def action_undo(self) -> None:
         if self._history.undo():
+            self._drops_idle = False
             self._begin_composing()
 
     def action_redo(self) -> None:
@@ -383,25 +367,15 @@ class ComposeScreen(LaunchScreen):
         return super().command_for(action)
 
 
-def _composed(draft: Draft, machine: Machine | None, folder: Path) -> Composed:
+def _composed(draft: Draft, machine: Machine | None, folder: Path, drops_idle: bool) -> Composed:
+    """A draft composed; with `drops_idle` without what was touched and is no other than in the file."""
     machine = machine or look_at_machine()
     composition = compose_draft(draft, machine, folder)
-    return Composed(machine, composition, form_rows(composition))
-
-
-def _stamps(composition: Composition | None) -> tuple[_STAMP, ...]:
-    """The files of a composition as they are now, so that it is known when one has changed."""
-    shown = composition.shown if composition is not None else None
-    paths = [] if shown is None else [shown.config_path, shown.spec_path]
-    return tuple(_stamp(path) for path in paths if path is not None)
-
-
-def _stamp(path: Path) -> _STAMP:
-    try:
-        found = path.stat()
-    except OSError:
-        return str(path), 0, 0
-    return str(path), found.st_mtime_ns, found.st_size
+    rows = form_rows(composition)
+    while drops_idle and (idle := idle_keys(rows, composition)):
+        composition = compose_draft(composition.draft.without(*idle), machine, folder)
+        rows = form_rows(composition)
+    return Composed(machine, composition, rows)
 
 
 def _optimizer_problems(composition: Composition) -> list[str]:

@@ -7,16 +7,15 @@ screen, which is made of this.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from textual import work
-from textual.content import Content
-from textual.widgets import Static
 
+from core.config.errors import ConfigError
 from core.text import duration, plural, printable, size
 from daisy_tui.actions import Action
 from daisy_tui.commands import Done, command_line
@@ -24,6 +23,7 @@ from daisy_tui.composing import effects
 from daisy_tui.composing.composition import Composition, compose_draft
 from daisy_tui.composing.drafts import Draft
 from daisy_tui.composing.grids import grid_drafts
+from daisy_tui.composing.preflights import Preflights
 from daisy_tui.composing.saving import check_name
 from daisy_tui.composing.targets import Machine
 from daisy_tui.screens.base import DaisyScreen, Open
@@ -33,10 +33,13 @@ LAUNCH_ACTIONS = (
     Action("launch", "l", "Launch", "Train this now.", "daisy train CONFIG KEY=VALUE… --detach", acts=True),
     Action("queue", "w", "Queue", "Train this once its devices are free.", "daisy train CONFIG --queue", acts=True),
     Action("grid", "x", "Grid", "Queue a run for each value: lr_scale=0.5,1,2.", "daisy train … --queue", acts=True),
-    Action("preflight", "f", "Preflight", "Measure three real steps; again to cancel.", "daisy preflight", acts=True),
+    Action(
+        "preflight", "f", "Preflight", "Measure three real steps; again, or esc, cancels.", "daisy preflight", acts=True
+    ),
     Action("save", "s", "Save", "Save this as a config of its own.", "daisy config save CONFIG NEW", acts=True),
 )
 _DETACHED = ("--detach", "--json")
+_ENDING = "ending"
 
 
 class LaunchScreen(DaisyScreen):
@@ -44,7 +47,8 @@ class LaunchScreen(DaisyScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._measured: dict[tuple[str, ...], dict[str, Any]] = {}  # what preflights printed, by their arguments
+        self._preflights = Preflights()
+        self._progress = ""  # what the preflight said last that is under way
 
     @property
     def draft(self) -> Draft:
@@ -61,15 +65,22 @@ class LaunchScreen(DaisyScreen):
         """The devices there are."""
         raise NotImplementedError
 
+    def show_line(self) -> None:
+        """Show in one line what is being measured, or else what the draft comes to."""
+        raise NotImplementedError
+
     def measured(self) -> None:
         """Measuring has ended: what the draft comes to may be known better now."""
         raise NotImplementedError
 
+    def saved(self, draft: Draft, name: str) -> None:
+        """A draft is a config of its own now."""
+        raise NotImplementedError
+
     @property
-    def took(self) -> dict[str, Any] | None:
-        """What a preflight of this draft printed, or of one that differs in its length alone."""
-        arguments = self.command_for("preflight")
-        return self._measured.get(_measures(arguments)) if arguments is not None else None
+    def took(self) -> Mapping[str, Any] | None:
+        """What a preflight of this draft printed, or of another with the same steps."""
+        return self._preflights.of(self.composition)
 
     def command_for(self, action: str) -> list[str] | None:
         arguments = self.draft.train_arguments()
@@ -115,6 +126,8 @@ class LaunchScreen(DaisyScreen):
     def _outlook(self, known: Composition) -> list[str]:
         """What a person should know before a run is made."""
         lines = [printable(effects.summary(known, self.took).partition(" ")[2])]
+        if (speed := effects.speed(known, self.took, self.services.clock())) is not None:
+            lines.append(printable(speed))
         if known.target is not None and (busy := self.machine.busy(known.target.wanted)):
             lines.append(f"! its devices are in use by {printable(', '.join(busy))}; the queue (w) waits for them")
         return lines + [f"! {printable(risk)}" for risk in effects.risks(known)]
@@ -130,26 +143,20 @@ class LaunchScreen(DaisyScreen):
     async def action_grid(self) -> None:
         if self._ready() is None:
             return
-        draft = self.draft
+        draft, machine, folder = self.draft, self.machine, self.services.folder
 
-        def lines(text: str) -> list[str]:
-            found = [command_line(self._queued(one)) for one in grid_drafts(draft, text)]
-            return [f"{plural(len(found), 'run')}, one after the other as devices are free:", *found]
+        def lines(text: str) -> Iterator[str]:
+            drafts = grid_drafts(draft, text)
+            yield f"{plural(len(drafts), 'run')}, one after the other as devices are free:"
+            for one in drafts:
+                if (problem := _first_problem(one, machine, folder)) is not None:
+                    raise ConfigError(problem)
+                yield command_line(self._queued(one))
 
         prompt = Prompt("A grid: a run for each value", lines, placeholder="lr_scale=0.5,1,2", hint="queues them all")
         text = await self.app.push_screen_wait(prompt)
-        if text is not None:
-            drafts = grid_drafts(draft, text)
-            check = partial(_first_problem, drafts, self.machine, self.services.folder)
-            self.in_thread("grid", check, partial(self._queue_all, drafts))
-
-    def _queue_all(self, drafts: Sequence[Draft], problem: str | None) -> None:
-        if problem is not None:
-            self.notify(printable(f"nothing queued: {problem}"), severity="error", timeout=12, markup=False)
-        elif self.services.readonly:
-            self.notify("this terminal is read-only", severity="warning", markup=False)
-        else:
-            self._queue_each(drafts)
+        if text is not None and not self.services.readonly:
+            self._queue_each(grid_drafts(draft, text))
 
     @work(group="act", exit_on_error=False)
     async def _queue_each(self, drafts: Sequence[Draft]) -> None:
@@ -173,31 +180,53 @@ class LaunchScreen(DaisyScreen):
 
     # Measuring
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether a preflight is under way, or ending."""
+        return bool(self._progress)
+
     def action_preflight(self) -> None:
-        if any(worker.group == "preflight" and not worker.is_finished for worker in self.workers):
+        if self.is_measuring:
+            self.cancel_preflight()
+        elif (known := self._ready()) is not None and (arguments := self.command_for("preflight")) is not None:
+            self._tell_progress("begins")
+            self._preflight(known, arguments)
+
+    def cancel_preflight(self) -> None:
+        """End the preflight that is under way. Its processes are given a while to do so in order, once."""
+        if self._progress != _ENDING:
             self.workers.cancel_group(self, "preflight")
             self.notify("preflight cancelled", markup=False)
-            self.measured()
-        elif self._ready() is not None and (arguments := self.command_for("preflight")) is not None:
-            self._preflight(arguments)
+            self._tell_progress(_ENDING)
+
+    def _tell_progress(self, text: str) -> None:
+        self._progress = text
+        self.show_line()
+
+    @property
+    def progress_line(self) -> str:
+        """What the preflight is at, and first how to cancel it, which has to be in sight however long that is."""
+        keys = "" if self._progress == _ENDING else "esc or f cancels the "
+        return f"⋯ {keys}preflight: {self._progress}"
 
     @work(group="preflight", exit_on_error=False)
-    async def _preflight(self, arguments: list[str]) -> None:
+    async def _preflight(self, known: Composition, arguments: list[str]) -> None:
         said: list[str] = []
         line = command_line(arguments)
-        status = self.query_one("#form-line", Static)
         self.bar.begin(line)
         try:
             async with aclosing(self.services.commands.lines(*arguments)) as lines:
                 async for text in lines:
                     said += [text] if said or text == "{" else []
                     if not said:
-                        status.update(Content(printable(f"⋯ preflight: {text}   f cancels")))
+                        self._tell_progress(text)
             took = json.loads("\n".join(said))
             memory, rate = size(took["peak_memory"]), f"{took['tokens_per_s']:,.0f} tokens/s"
-            self.notify(f"measured: {memory}, {rate}, ETA {duration(took['eta_s'])}", markup=False)
-            self._measured[_measures(arguments)] = took
+            steps = f"{plural(took['steps'], 'step')} with full windows"
+            self.notify(f"measured in {steps}: {memory}, {rate}, ETA {duration(took['eta_s'])}", markup=False)
+            self._preflights.keep(known, took, self.services.clock())
         finally:
+            self._progress = ""
             self.bar.end(line)
             self.measured()
 
@@ -209,23 +238,17 @@ class LaunchScreen(DaisyScreen):
             return
         draft = self.draft
 
-        def lines(name: str) -> list[str]:
-            return [command_line(draft.save_arguments(name)), f"makes {check_name(name)}"]
+        def lines(name: str) -> Sequence[str]:
+            return command_line(draft.save_arguments(name)), f"makes {check_name(name)}"
 
         hint = "saves what was touched with the file's own keys"
         name = await self.app.push_screen_wait(Prompt("Save as", lines, placeholder="name of the config", hint=hint))
         if name is not None:
-            self.run_command(draft.save_arguments(name))
+            saved = re.sub(r"\.ya?ml$", "", name)
+            self.run_command(draft.save_arguments(name), then=lambda _done: self.saved(draft, saved))
 
 
-def _measures(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The arguments of a preflight without what changes nothing that it measures."""
-    return tuple(word for word in arguments if not word.startswith("target_tokens="))
-
-
-def _first_problem(drafts: Sequence[Draft], machine: Machine, folder: Path) -> str | None:
-    """What is wrong with the first of the drafts that cannot be trained."""
-    for draft in drafts:
-        if problems := compose_draft(draft, machine, folder).problems:
-            return problems[0].message
-    return None
+def _first_problem(draft: Draft, machine: Machine, folder: Path) -> str | None:
+    """What is wrong with a draft that cannot be trained."""
+    problems = compose_draft(draft, machine, folder).problems
+    return problems[0].message if problems else None

@@ -63,9 +63,9 @@ class FieldEditor(Vertical):
         padding: 0 1;
         Static { height: auto; }
         #field-about { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
-        #field-help { height: 3; color: $text-muted; }
-        #field-said { height: 2; color: $text-error; }
         #field-line { height: 1; }
+        #field-said { color: $text-error; }
+        #field-help { height: 1fr; color: $text-muted; }
         #field-line Label { width: auto; text-style: bold; }
         #field-input { width: 1fr; display: none; }
         #field-hint { width: 1fr; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -98,12 +98,12 @@ class FieldEditor(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(id="field-about")
-        yield Static(id="field-help")
         with Horizontal(id="field-line"):
             yield Label("", id="field-key", markup=False)
             yield ValueInput(self._end)
             yield Static(id="field-hint")
-        yield Static(id="field-said")
+        yield Static(id="field-said")  # below the line, which so stays where it is, and above the help, which may go
+        yield Static(id="field-help")
 
     @property
     def edited(self) -> Row | None:

@@ -143,18 +143,18 @@ def _memory(composition: Composition, took: Mapping[str, Any] | None, width: int
     bar += Content.styled("·" * (cells_there - drawn), "dim")
     over = fits.share is not None and fits.share > 1
     said = Content.styled(f"memory {fits}", "bold $text-error" if over else "bold")
+    note = Content.styled(effects.memory_note(composition, took), "dim")
     columns = max(1, width // _KEY_WIDTH)
     lines = [Content("").join(keys[at : at + columns]) for at in range(0, len(keys), columns)]
-    return Content("\n").join([Content(""), said, bar, *lines])
+    return Content("\n").join([Content(""), said, bar, *lines, note])
 
 
 def _difference(composition: Composition) -> Content:
     rows = effects.difference_lines(composition)
+    if composition.base is None:
+        return Content.styled("the file by itself is not valid", "dim")
     if not rows:
-        base = composition.base
-        return Content.styled(
-            "nothing, beside the file" if base is not None else "the file by itself is not valid", "dim"
-        )
+        return Content.styled("nothing, beside the file", "dim")
     lines = [
         Content.assemble(
             printable(key), ": ", (printable(before), "$text-error strike"), " → ", (printable(after), "bold")

@@ -28,7 +28,7 @@ from daisy_tui.composing.schedules import learning_rate_shapes, long_windows, to
 from daisy_tui.composing.targets import Machine, look_at_machine
 from daisy_tui.composing.throughput import note
 
-TOOK = {"peak_memory": 3 << 30, "tokens_per_s": 100.0, "eta_s": 100.0, "checkpoint_bytes": 5 << 20}
+TOOK = {"peak_memory": 3 << 30, "tokens_per_s": 100.0, "eta_s": 100.0, "checkpoint_bytes": 5 << 20, "time": 0.0}
 
 
 def made(*overrides: str, machine: Machine = CPU, **options: str) -> Composition:
@@ -65,7 +65,7 @@ def test_an_eta_says_who_measured_when(workspace: Path) -> None:
     assert (rows["ETA"].measured, rows["tokens/s"].measured, rows["tokens/s"].note) == (
         "1:40",
         "100",
-        "preflight, 5 h ago",
+        "preflight, full windows, 5 h ago",
     )
     assert "ETA 1:40" in effects.summary(made())
 
