@@ -50,19 +50,25 @@ def main() -> int:
     parser.add_argument("--living", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
-    arguments = parser.parse_args()
-    missed = []
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        os.environ["DAISY_LEASES"] = f"{folder}/leases"
-        root = Path(folder) / "runs"
-        living = write_runs(root, arguments.runs, arguments.points, arguments.living)
-        print(f"{arguments.runs} runs of {arguments.points:,} points, {arguments.living} living")
-        missed += bench_look(root, living)
-        for size in _SIZES:
-            missed += asyncio.run(bench_screen(Path(folder), living, size, arguments.runs, arguments.seconds))
+    missed = measure(**vars(parser.parse_args()))
     for what in missed:
         print(f"missed: {what}")
     return int(bool(missed))
+
+
+def measure(
+    runs: int = 200, points: int = 100_000, living: int = 4, seconds: float = 20.0, folder: Path | None = None
+) -> list[str]:
+    """Print every figure; what was missed."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        os.environ["DAISY_LEASES"] = f"{name}/leases"
+        root = Path(name) / "runs"
+        found = write_runs(root, runs, points, living)
+        print(f"{runs} runs of {points:,} points, {living} living")
+        missed = bench_look(root, found)
+        for size in _SIZES:
+            missed += asyncio.run(bench_screen(Path(name), found, size, runs, seconds))
+    return missed
 
 
 def bench_look(root: Path, living: list[RunDirectory]) -> list[str]:

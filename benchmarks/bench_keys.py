@@ -10,31 +10,16 @@ percentile, on Dashboard, Run and Chat. Exit code 1: it was missed.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
-from textual import events
-
-from core.inference.request import Piece, Request
-from core.runs.launch import child_environment
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # made-up runs and the scripted server
-from made_runs import NOW, log_point, write_run
-from serving import ScriptedBackend, ScriptedEngine, Tell, running
-
-import daisy_tui
-from daisy_tui.app import DaisyApp
+from benchmarks.load import load_beside
+from benchmarks.made_folder import folder_of_runs
+from benchmarks.timed_app import TimedApp
 from daisy_tui.screens.chat import ChatScreen
 from daisy_tui.services import Services
 from daisy_tui.widgets.chart import BrailleChart
@@ -42,8 +27,7 @@ from daisy_tui.widgets.dashboard_table import RunsTable
 
 KEYS, LIMIT_MS = 400, 50
 SIZE = 120, 40
-POINTS_S, TOKENS_S, ANSWER_TOKENS = 50, 200, 1000
-SENTENCE = "It is a *truth* universally acknowledged, that a single `man` in possession of a good fortune"
+POINTS_S, TOKENS_S = 50, 200
 
 
 class Answers(NamedTuple):
@@ -53,50 +37,28 @@ class Answers(NamedTuple):
     p99_s: float
 
 
-class TimedApp(DaisyApp):
-    """Knows when what a key did has been painted. Headless, it turns every paint into escape sequences all the same."""
-
-    CSS_PATH: ClassVar = [Path(daisy_tui.__file__).parent / path for path in DaisyApp.CSS_PATH]
-    state: Callable[[], Any] = staticmethod(lambda: None)
-    before: Any = None
-    painted: asyncio.Future[float] | None = None
-
-    def _display(self, screen: Any, renderable: Any) -> None:
-        super()._display(screen, renderable)
-        if hasattr(renderable, "render_segments"):
-            renderable.render_segments(self.console)
-        if self.painted is not None and not self.painted.done() and self.state() != self.before:
-            self.painted.set_result(time.perf_counter())
-
-    async def answer(self, key: str) -> float:
-        """Press a key; the seconds until its effect was painted."""
-        self.before, self.painted = self.state(), asyncio.get_running_loop().create_future()
-        began = time.perf_counter()
-        self.post_message(events.Key(key, key if len(key) == 1 else None))
-        return await asyncio.wait_for(self.painted, 30) - began
-
-
 def main() -> int:
-    missed = False
+    missed = measure_and_say()
+    for what in missed:
+        print(f"missed: {what}")
+    return int(bool(missed))
+
+
+def measure_and_say() -> list[str]:
+    """Print how every screen answers; what was missed."""
+    missed = []
     for where, answers in measure():
         print(f"a key on {where}: {1e3 * answers.middle_s:.1f} ms, 99th percentile ", end="")
         print(f"{1e3 * answers.p99_s:.1f} ms, limit {LIMIT_MS}", flush=True)
-        missed |= 1e3 * answers.p99_s > LIMIT_MS
-    return int(missed)
+        missed += [f"a key on {where}"] if 1e3 * answers.p99_s > LIMIT_MS else []
+    return missed
 
 
 def measure() -> Iterator[tuple[str, Answers]]:
     """The screens, and how they answer."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.chdir(folder)
-        os.environ["DAISY_LEASES"] = f"{folder}/leases"
-        locks = [write_run(folder / "runs", f"old{n}", day=1 + n)[1] for n in range(19)]
-        run, lock = write_run(folder / "runs", "trains", "running", day=28, target_steps=100_000)
-        with _load(run) as url:
-            for where in ("dashboard", "run", "chat"):
-                yield where, asyncio.run(_answers(folder, run, url, where))
-        del locks, lock
+    with folder_of_runs() as (folder, run), load_beside(run, POINTS_S, TOKENS_S) as url:
+        for where in ("dashboard", "run", "chat"):
+            yield where, asyncio.run(_answers(folder, run, url, where))
 
 
 async def _answers(folder: Path, run: Path, url: str, where: str) -> Answers:
@@ -147,62 +109,6 @@ async def _stream(chat: ChatScreen, ended: asyncio.Event) -> None:
         if chat.panes.left.is_ready:
             await chat.panes.ask("Go on.")
         await asyncio.sleep(0.05)
-
-
-# The other process
-
-
-@contextmanager
-def _load(run: Path) -> Iterator[str]:
-    """A process that logs points and serves a chat, whose URL this is."""
-    program = [sys.executable, "-c", "import sys; from benchmarks.bench_keys import load; load(sys.argv[1])", str(run)]
-    environment = {**child_environment(), "PYTHONPATH": str(Path(__file__).parents[1])}
-    with subprocess.Popen(program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            yield child.stdout.readline().strip()
-        finally:
-            child.stdin.close()
-
-
-def load(run: str) -> None:
-    """Log points and stream answers until the input ends."""
-    ended = threading.Event()
-    with running(ScriptedBackend(Streaming(), max_seq_len=1 << 20)) as server:
-        print(server.url, flush=True)
-        threading.Thread(target=_log, args=(Path(run), ended), daemon=True).start()
-        sys.stdin.read()
-        ended.set()
-
-
-def _log(run: Path, ended: threading.Event) -> None:
-    with (run / "metrics.jsonl").open("a") as file:
-        step = 41
-        while not ended.wait(1 / POINTS_S):
-            file.write(json.dumps(log_point(step, NOW, 1 << 40)) + "\n")
-            file.flush()
-            step += 1
-
-
-class Streaming(ScriptedEngine):  # type: ignore[misc]
-    """Answers in words at a steady rate."""
-
-    def submit(self, request: Request, tell: Tell) -> int:
-        number: int = super().submit(request, tell)
-        threading.Thread(target=self._answer, args=(number,), daemon=True).start()
-        return number
-
-    def _answer(self, number: int) -> None:
-        began, words = time.perf_counter(), SENTENCE.split()
-        for place in range(1, ANSWER_TOKENS + 1):
-            time.sleep(max(0.0, began + place / TOKENS_S - time.perf_counter()))
-            if number not in self.under_way:
-                return
-            end = "\n\n" if place % 60 == 0 else " "
-            word = words[place % len(words)] + end
-            self.tell(number, Piece(word, (), completion_tokens=place))
-        self.tell(number, Piece("", (), "stop", completion_tokens=ANSWER_TOKENS))
 
 
 if __name__ == "__main__":

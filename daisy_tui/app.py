@@ -9,7 +9,6 @@ same.
 from __future__ import annotations
 
 import asyncio
-import gc
 import select
 import signal
 import sys
@@ -31,6 +30,7 @@ from textual.worker import Worker, WorkerState
 
 from core.errors import DaisyError
 from core.text import printable
+from daisy_tui import garbage
 from daisy_tui.actions import Action, bindings
 from daisy_tui.key_order import Held, KeyOrder, Passed, Typed
 from daisy_tui.screens.base import DaisyScreen, Open
@@ -38,7 +38,7 @@ from daisy_tui.services import Services
 from daisy_tui.settings import Settings, SettingsError
 from daisy_tui.widgets.topbar import PLACES
 
-_COLLECT_S, _NEVER, _TERMINAL_S = 60.0, 1 << 30, 2.0
+_TERMINAL_S = 2.0
 _DEFECT_S = 15.0
 
 
@@ -120,16 +120,9 @@ class DaisyApp(App[None]):
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
 
     def _collect_garbage(self) -> None:
-        """From the first frame on. What there was until then stays; through what becomes old one looks seldom.
-
-        Python by itself does so whenever it became a quarter more, several times a minute, and each time for as long as
-        a key may take.
-        """
-        gc.freeze()
-        young, middle, _ = gc.get_threshold()
-        gc.set_threshold(young, middle, _NEVER)
-        gc.enable()
-        self.set_interval(_COLLECT_S, _collect)
+        """From the first frame on."""
+        garbage.begin()
+        self.set_interval(garbage.EVERY_S, garbage.collect)
 
     def _leave_with_terminal(self) -> None:
         """End where the terminal is gone without a signal; Textual's input would go round at its end for ever."""
@@ -295,10 +288,6 @@ class DaisyApp(App[None]):
         except OSError:
             return None
         return self._log_path
-
-
-def _collect() -> None:
-    gc.collect()  # which Textual cannot call itself, for it is no function of Python's
 
 
 def _is_fresh(services: Services) -> bool:

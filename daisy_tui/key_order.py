@@ -8,6 +8,7 @@ a dialogue or a screen that is on its way.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,6 +21,7 @@ from textual.screen import Screen
 Typed = events.Key | events.Paste
 
 _AT_ONCE = ("ctrl+q", "ctrl+c")  # whatever is on its way, one can leave
+_FIRST_STEPS = 4  # of a worker that the key began, in which it asks for its dialogue
 _PATIENCE_S = 0.5  # for a key whose widget has gone, and which nobody will tell of
 
 
@@ -57,6 +59,8 @@ class KeyOrder:
     async def passed(self, number: int | None = None) -> None:
         """The key that was under way has had its effect; with a number only if it was that one."""
         if number is None or number == self._under_way:
+            for _ in range(_FIRST_STEPS):
+                await asyncio.sleep(0)
             self._under_way = 0
             await self.go_on()
 

@@ -58,6 +58,20 @@ def test_a_whole_choice_in_one_burst_is_made_and_the_next_one_begun(form: DaisyA
     drive(form, story)
 
 
+def test_a_name_behind_the_key_that_saves_is_the_name(form: DaisyApp, services: Services) -> None:
+    commands = services.commands
+    assert isinstance(commands, ScriptedCommands)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        burst(pilot, ["s", *"mine", "enter"])
+        await until(pilot, lambda: commands.said != [])
+        await finish(pilot)
+        assert form.screen_stack == [form.place]
+
+    drive(form, story)
+    assert commands.said == [["config", "save", "small", "mine"]]
+
+
 def test_a_dialogue_is_answered_once(services: Services) -> None:
     app = app_of(services)
     answers: list[bool | None] = []

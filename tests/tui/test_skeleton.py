@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
 
 from daisy_tui import app as app_module
+from daisy_tui import garbage
 from daisy_tui.actions import Action
 from daisy_tui.app import DaisyApp
 from daisy_tui.commands import CommandError, Done
@@ -255,7 +256,7 @@ def test_garbage_is_collected_by_a_timer_in_a_terminal_of_its_own(
     def note(phase: str, info: dict[str, int]) -> None:
         collected.extend([phase] if info["generation"] == 2 else [])
 
-    monkeypatch.setattr(app_module, "_COLLECT_S", 0.01)
+    monkeypatch.setattr(garbage, "EVERY_S", 0.01)
     monkeypatch.setattr(app_module, "_TERMINAL_S", 60.0)
     before = gc.get_threshold()
     app = DaisyApp(services, first="dashboard", is_alone=True)
