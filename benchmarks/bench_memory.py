@@ -34,7 +34,7 @@ SCREENS = ("dashboard", "run", "chat")
 HOUR_S = 3600
 LOOK_S = 4  # simulated seconds from one look to the next
 POINTS_S = 2
-SPEED, TOKENS_S, MODEL_HOLDS = 10, 200, 1 << 16
+SPEED, TOKENS_S, MODEL_HOLDS = 10, 200, 1 << 18
 
 
 class Resident(NamedTuple):

@@ -129,12 +129,13 @@ class Conversation:
         self.tree.leave(last)
         return last
 
-    def begin(self, question: Turn, *, seed: int | None = None) -> Answering:
+    def begin(self, question: Turn, *, seed: int | None = None, already: int | None = None) -> Answering:
         """An answer to a turn, beside those that there are; `seed` where the conversation has none of its own.
 
-        The same seed would give the same answer: every further one has the next.
+        The same seed would give the same answer: every further one has the next. With `already` so many answers count,
+        so that another conversation, which may have more of them, has the same.
         """
-        asked = self._asked(len(question.children), seed)
+        asked = self._asked(len(question.children) if already is None else already, seed)
         turn = self._answer(question, asked)
         return Answering(self.client, turn, lambda: self._asking(question, asked), self.clock, self.keeper)
 

@@ -304,7 +304,7 @@ class Serving:
         from daisy_tui.chatting.client import ClientError
 
         models = server.client.get("/v1/models", within_s=_ANSWERS_WITHIN_S).get("data")
-        if not isinstance(models, list) or not models or not isinstance(models[0], dict):
+        if not isinstance(models, list) or not models or not all(map(_is_model, models)):
             raise ClientError(f"{server.url}: answers not as a server of OpenAI's kind does")
         model: dict[str, Any] = models[0]
         if "weights_version" in model and server.end_of_text is None:
@@ -323,6 +323,11 @@ class Serving:
         except (ClientError, AttributeError, TypeError) as error:
             if not server.is_own:  # of a child its thread hears when it ends
                 server.failure, server.state = str(error), "failed"
+
+
+def _is_model(value: Any) -> bool:
+    """Whether a server's answer can be what every server of OpenAI's kind says of a model: its name at least."""
+    return isinstance(value, dict) and isinstance(value.get("id"), str)
 
 
 def _name(value: Any) -> str:

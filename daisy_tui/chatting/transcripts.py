@@ -107,6 +107,13 @@ class Transcript:
                 self._write_turn(missing)
             self._sync()
 
+    def said(self, turn: Turn) -> None:
+        """It is to be kept, though no answer to it was asked for."""
+        with self._writing():
+            for missing in self._missing(turn):
+                self._write_turn(missing)
+            self._sync()
+
     def grown(self, turn: Turn) -> None:
         """More of it has come; it is written about every second."""
         if self._clock() - self._last >= _EVERY_S:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from textual import events, on, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, OptionList
 
@@ -25,7 +27,7 @@ from daisy_tui.screens.chat_servers import ChatServers
 from daisy_tui.widgets.chat_alternatives import ChatAlternatives
 from daisy_tui.widgets.chat_pane import ChatPane
 from daisy_tui.widgets.chat_panes import ChatPanes
-from daisy_tui.widgets.chat_prompt import ASKS, ChatPrompt
+from daisy_tui.widgets.chat_prompt import ASKS, ChatEditor, ChatPrompt
 from daisy_tui.widgets.chat_side import ChatSide
 from daisy_tui.widgets.chat_tokens import TokenText
 from daisy_tui.widgets.chat_turn import TurnView
@@ -40,6 +42,15 @@ class ChatScreen(ChatServers):
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = ""  # the field has the focus to begin with, and whoever leaves it has left it
     ACTIONS: ClassVar[tuple[Action, ...]] = ACTIONS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "words", "Type", show=False),
+        Binding("up", "scroll('up')", "Line up", show=False),
+        Binding("down", "scroll('down')", "Line down", show=False),
+        Binding("pageup", "scroll('page_up')", "Page up", show=False),
+        Binding("pagedown", "scroll('page_down')", "Page down", show=False),
+        Binding("home,g,ctrl+home", "scroll('home')", "Begin", show=False),
+        Binding("end,G,ctrl+end", "scroll('end')", "End", show=False),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +129,7 @@ class ChatScreen(ChatServers):
         turn = pane.turn
         question = turn if turn is None or turn.role == "user" else turn.parent
         if self.panes.is_text:
-            pane.note("a text is edited where it stands")
+            pane.note("a text is edited where it stands", lambda: self.panes.is_text)
         elif question is None or question.parent is None:
             pane.note("nothing has been asked yet")
         else:
@@ -175,7 +186,8 @@ class ChatScreen(ChatServers):
             self.query_one(ChatAlternatives).show(None, by)
             self.call_after_refresh(self._focus_tokens)
             if self.pane.tip is not None and not any(text.said for text in self.panes.query(TokenText)):
-                self.pane.note("nothing is known of these tokens: ctrl+r asks again, with `alternatives` set")
+                words = "nothing is known of these tokens: ctrl+r asks again, with `alternatives` set"
+                self.pane.note(words, lambda: self.panes.lens is not None)
         else:
             self.focus_words()
 
@@ -189,8 +201,18 @@ class ChatScreen(ChatServers):
     @on(ChatAlternatives.Forked)
     @work(group="ask", exit_on_error=False)
     async def _fork(self, event: ChatAlternatives.Forked) -> None:
+        if not self.panes.shows(event.said.turn):
+            return  # its conversation has gone
         await self.panes.fork(event.said.turn, event.said.place, event.alternative)
         self.call_after_refresh(self._focus_tokens)
+
+    def on_chat_panes_changed(self) -> None:
+        """A token that is not shown any more has no alternatives."""
+        alternatives = self.query_one(ChatAlternatives)
+        if alternatives.said is not None and not self.panes.shows(alternatives.said.turn):
+            if alternatives.has_focus_within:
+                self.call_after_refresh(self._focus_tokens)
+            alternatives.forget()
 
     def on_chat_alternatives_left(self) -> None:
         self._focus_tokens()
@@ -226,8 +248,7 @@ class ChatScreen(ChatServers):
     def action_preview(self) -> None:
         pane = self.pane
         conversation = pane.conversation
-        if conversation is None or not pane.is_ready:
-            pane.note("there is no model yet: f2 chooses one")
+        if not self.panes.can_ask([pane]) or conversation is None:
             return
         typed, tip, client = self.prompt.text, conversation.tree.tip, conversation.client
         work: Callable[[], Preview]
@@ -246,7 +267,7 @@ class ChatScreen(ChatServers):
             if self.app.screen is self:
                 self.app.push_screen(PreviewScreen(found))
 
-        self.in_thread("preview", work, done, lambda error: pane.note(str(error)))
+        self._attempt("preview", pane, work, done)
 
     def action_copy(self) -> None:
         turn = self.pane.turn
@@ -260,25 +281,28 @@ class ChatScreen(ChatServers):
         if pane.conversation is None or not pane.conversation.tree:
             pane.note("nothing has been said yet")
             return
-        self.in_thread(
-            "write",
-            partial(self.panes.write, pane),
-            lambda path: self.notify(f"written: {path.relative_to(folder)}", markup=False),
-            lambda error: pane.note(str(error)),
-        )
+
+        def done(path: Path) -> None:
+            self.notify(f"written: {path.relative_to(folder)}", markup=False)
+
+        self._attempt("write", pane, partial(self.panes.write, pane), done)
 
     def on_chat_prompt_paged(self, event: ChatPrompt.Paged) -> None:
-        self.action_page(event.by)
+        self.action_scroll("page_up" if event.by < 0 else "page_down")
 
-    def action_page(self, by: int) -> None:
-        """Scroll what was said, while something is typed."""
+    def action_scroll(self, how: Literal["up", "down", "page_up", "page_down", "home", "end"]) -> None:
+        """Scroll what was said."""
         for pane in self.panes.panes:
-            scroll = pane.log_view.scroll_page_up if by < 0 else pane.log_view.scroll_page_down
-            scroll(animate=False)
+            getattr(pane.scrolled, f"scroll_{how}")(animate=False)
+
+    def action_words(self) -> None:
+        self.focus_words()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "source":
             return True  # a terminal that may not says so
+        if action == "words" and isinstance(self.focused, ChatPrompt | ChatEditor):
+            return False  # also while an answer comes into the text
         if self.is_mounted and action in ("edit", "branch", "go_on"):
             tip = self.panes.left.tip
             is_cut = tip is not None and tip.ended in ("cut", "length") and bool(tip.tokens)
@@ -301,22 +325,27 @@ class ChatScreen(ChatServers):
 
     # How it is laid out
 
-    def show_mode(self) -> None:
+    def show_mode(self, *, begins: bool = False) -> None:
+        is_left = begins and self.focused is None and not self.daisy.key_order.are_held
+        goes = is_left or self.focused is self.prompt
         self.refresh_bindings()
         self.set_class(self.panes.is_text, "-text")
         if (server := self.panes.left.server) is not None:
             self.side.set_limit(answer_limit(server.size))
-        if self.panes.is_text and self.focused in (None, self.prompt):
-            self.call_after_refresh(self._go_to_text)
+        if self.panes.is_text:
+            self.call_after_refresh(self._show_text, goes)
+        elif goes:
+            self.focus_words()
 
-    def _go_to_text(self) -> None:
+    def _show_text(self, goes: bool) -> None:
         """Have what was typed before there was a model in the text: the field is not seen any more."""
         editor = self.panes.left.editor
         if self.prompt.text and not editor.text:
             editor.load_text(self.prompt.text)
             editor.move_cursor(editor.document.end)
             self.prompt.load_text("")
-        self.focus_words()
+        if goes:
+            self.focus_words()
 
     def show_state(self) -> None:
         server, prompt = self.panes.left.server, self.prompt
@@ -326,10 +355,17 @@ class ChatScreen(ChatServers):
         elif server.state in ("starting", "loading"):
             prompt.placeholder = "the model is loading; what is typed here is kept"
         else:
-            prompt.placeholder = ASKS
-        escape = "esc stops the answer" if self.panes.coming else "esc leaves"
-        is_said = not prompt.has_focus or prompt.border_title is not None
-        prompt.border_subtitle = None if is_said else escape
+            prompt.placeholder = ASKS if prompt.has_focus else "Ask something"
+        prompt.border_subtitle = self._keys_of_prompt()
+
+    def _keys_of_prompt(self) -> str | None:
+        """How the field is left, or how one comes back into it."""
+        if self.prompt.has_focus:
+            escape = "esc stops the answer" if self.panes.coming else "esc leaves"
+            return escape if self.prompt.border_title is None else None
+        if self.is_typing:
+            return None
+        return "⏎ or i goes back in" if isinstance(self.focused, TurnView | None) else "i goes back in"
 
     def focus_words(self) -> None:
         editor = self.panes.left.editor

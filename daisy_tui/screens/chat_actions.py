@@ -15,6 +15,7 @@ def _hidden(id: str, key: str, title: str, help: str, command: str = "", *, acts
 
 
 ACTIONS = (
+    Action("words", "i", "Type", "Back to where one types; so does Enter, unless it means a token.", opens_field=True),
     Action("source", "f2,s", "Model", "Choose a checkpoint, or a run to follow.", "daisy serve CKPT|RUN", acts=True),
     Action("lens", "f3,l", "Lens", "Colour tokens by probability, by entropy, or not at all."),
     Action("parameters", "f4,p", "Params", "Show or hide the parameters and the system prompt."),
@@ -37,7 +38,7 @@ ACTIONS = (
 )
 
 
-_OF_THE_SCREEN = ("lens", "parameters", "attach", "copy", "preview", "before", "after", "stop", "end")
+_OF_THE_SCREEN = ("words", "lens", "parameters", "attach", "copy", "preview", "before", "after", "stop", "end")
 
 
 def command(action: str, pane: ChatPane, text: str | None) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,7 @@ class ChatServers(DaisyScreen):
         self._options = Options()
         self._reopen: Path | None = None  # a transcript to go on with once its model is there
         self._following = asyncio.Lock()
+        self._failed: dict[str, Exception] = {}  # what was tried last, and why it failed
 
     def on_mount(self) -> None:
         self._catalog = Catalog(self.services.folder)
@@ -64,8 +65,8 @@ class ChatServers(DaisyScreen):
         """The side that is meant: the one with the focus, or else the left one."""
         return self.panes.chosen[0]
 
-    def show_mode(self) -> None:
-        """Lay the screen out for questions, or for one text."""
+    def show_mode(self, *, begins: bool = False) -> None:
+        """Lay the screen out for questions, or for one text; one that `begins` is typed into, if nothing else is."""
 
     def show_state(self) -> None:
         """Say whether there is a model to ask."""
@@ -89,12 +90,10 @@ class ChatServers(DaisyScreen):
             is_known = conversation is not None and pane.talks_to is server and conversation.model == server.what
             if server.state == "ready" and not is_known:
                 await self.panes.adopt(pane, server)
-                self.show_mode()
-                if self.focused is None and not self.daisy.key_order.are_held:
-                    self.focus_words()
+                self.show_mode(begins=conversation is None and pane is self.panes.left)
                 self._reopen_wanted(pane)
             elif server.state == "failed":
-                pane.note(server.failure)
+                pane.note(server.failure, lambda: pane.server is server and server.state == "failed")
             pane.paint_head()
             self.show_state()
 
@@ -199,7 +198,7 @@ class ChatServers(DaisyScreen):
             self._act(self._end_beside())
         elif panes.left.server is None:
             key = "f7 attaches to one" if self.services.readonly else "f2 chooses one"
-            panes.left.note(f"first the model on the left: {key}")
+            panes.left.note(f"first the model on the left: {key}", lambda: panes.left.server is None)
         elif self.hold_keys():
             self._act(self._begin_beside())
 
@@ -209,11 +208,13 @@ class ChatServers(DaisyScreen):
 
     async def _end_beside(self) -> None:
         panes = self.panes
+        had_focus = panes.right.has_focus_within
         if panes.right.server is not None:
             self.services.serving.end(panes.right.server)
         await panes.close(panes.right)
         panes.remove_class("-beside")
-        self.focus_words()
+        if had_focus:
+            self.focus_words()
 
     @work(group="act", exit_on_error=False)
     async def action_end(self) -> None:
@@ -242,25 +243,41 @@ class ChatServers(DaisyScreen):
             return
         self._reopen = chosen.path
         if pane.server is None and (self.services.readonly or not self.hold_keys() or not await self._choose(pane)):
-            pane.note("a chat goes on with a model: f2 chooses one, f7 attaches to a server; then f6 opens it")
+            words = "a chat goes on with a model: f2 chooses one, f7 attaches to a server; then f6 opens it"
+            pane.note(words, lambda: pane.server is None)
             self._reopen = None
 
     def _read_transcript(self, path: Path) -> None:
         pane = self.panes.left
         if pane.transcript is not None and pane.transcript.path == path:
             return
-        work = partial(Transcript.reopened, path)
 
         def done(found: tuple[Transcript, Saved]) -> None:
             self._go_on_with(*found)
 
-        self.in_thread("reopen", work, done, lambda error: pane.note(str(error)))
+        self._attempt("reopen", pane, partial(Transcript.reopened, path), done)
 
     @work(group="ask", exit_on_error=False)
     async def _go_on_with(self, transcript: Transcript, saved: Saved) -> None:
+        pane = self.panes.left
         self.take_system(saved.system)
-        await self.panes.reopen(self.panes.left, transcript, saved)
+        try:
+            await self.panes.reopen(pane, transcript, saved)
+        finally:
+            if pane.transcript is not transcript:  # nobody goes on with it: its file is for who opens it next
+                self.in_thread("close", transcript.close, lambda _: None)
         self.show_mode()
+
+    def _attempt(self, group: str, pane: ChatPane, work: Callable[[], Found], done: Callable[[Found], None]) -> None:
+        """Do work in a thread as `in_thread` does; why it failed is said below a side until it is tried again."""
+        self._failed.pop(group, None)
+        pane.paint_head()
+
+        def failed(error: Exception) -> None:
+            self._failed[group] = error
+            pane.note(str(error), lambda: self._failed.get(group) is error)
+
+        self.in_thread(group, work, done, failed)
 
     def take_system(self, text: str) -> None:
         """Show what the model is told first, as a conversation has it."""

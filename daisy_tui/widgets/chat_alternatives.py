@@ -49,6 +49,7 @@ class ChatAlternatives(Vertical):
     def __init__(self) -> None:
         super().__init__()
         self._said: Said | None = None
+        self._by: By = "probability"
 
     def compose(self) -> ComposeResult:
         yield Static(markup=False, classes="alternatives-head")
@@ -61,9 +62,19 @@ class ChatAlternatives(Vertical):
         self.border_title = Content.assemble(f"by {by} ", *marks)
         self.border_subtitle = "space next surprise · ⏎ alternatives, ⏎ goes on from one"
 
+    @property
+    def said(self) -> Said | None:
+        """The token whose alternatives are shown."""
+        return self._said
+
+    def forget(self) -> None:
+        """Show no token's."""
+        if self._said is not None:
+            self.show(None, self._by)
+
     def show(self, said: Said | None, by: By) -> None:
         """Show a token's alternatives; with None only what the marks mean."""
-        self._said = said
+        self._said, self._by = said, by
         options = self.query_one(OptionList)
         options.clear_options()
         self.explain(by)

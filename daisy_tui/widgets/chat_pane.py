@@ -6,7 +6,7 @@ whatever the rate of its tokens; turns far above are taken off the screen and co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Static
 
 from core.text import plural, printable
@@ -93,8 +94,10 @@ class ChatPane(Vertical):
         self._hint = hint
         self._head = ""  # what stands above, so that what stays the same is not painted again
         self._noted = ""  # what stands below
+        self._note_holds: Callable[[], bool] = lambda: True
         self._shares = 1  # how often more of the earlier turns were wanted
         self._written = 0  # pieces of the answer under way that are in the editor
+        self._given = ""  # the conversation's text as the editor was last given it: what is more there was typed
         self.log_view, self.editor = Log(classes="pane-log", can_focus=False), ChatEditor()
         self._head_line = Static(markup=False, classes="pane-head")
         self._note_line = Static(markup=False, classes="pane-note")
@@ -139,10 +142,19 @@ class ChatPane(Vertical):
         """The last turn; None where nothing was said."""
         return self.conversation.tree.tip if self.conversation is not None and self.conversation.tree.path else None
 
+    @property
+    def scrolled(self) -> Widget:
+        """What is seen of the conversation, to be scrolled: its turns, its text, or the tokens of its text."""
+        if not self.is_text:
+            return self.log_view
+        return self.editor if self.lens is None else self.query_one(".pane-tokens")
+
     # What stands above and below
 
     def paint_head(self) -> None:
-        """Say what is served, how far it is, and of a text how the last of it came."""
+        """Say what is served, how far it is, and of a text how the last of it came; a note below may be over, too."""
+        if self._noted and not self._note_holds():
+            self.note("")
         head, server = self._head_line, self.server
         if server is None:
             head.update(Content("no model yet"))
@@ -163,7 +175,11 @@ class ChatPane(Vertical):
         last = self.tip
         if self.is_text and last is not None and last.role == "assistant":
             place = f"‹ {last.place}/{len(last.siblings)} ›" if len(last.siblings) > 1 else ""
-            return [place, about_answer(last)]
+            # Figures are those of the model that is named: it need not have said the last of it.
+            return [
+                place,
+                about_answer(last) if last.model == server.what else f"the end is by {last.model or 'another'}",
+            ]
         follows = "follows the run" if server.options.follow and server.is_own else ""
         template = f"template {server.template}" if server.template else "no chat template"
         room = self.conversation.room() if self.conversation is not None else None
@@ -171,8 +187,10 @@ class ChatPane(Vertical):
         held = f"context {100 * room.held // room.size}% full" if room is not None and is_half else ""
         return [template, held, follows, "" if server.is_own else str(server.url)]
 
-    def note(self, words: str) -> None:
-        """Say one line below, until another one."""
+    def note(self, words: str, holds: Callable[[], bool] | None = None) -> None:
+        """Say one line below, until another one, or as long as it `holds`: by itself, as long as the conversation."""
+        conversation = self.conversation
+        self._note_holds = holds or (lambda: self.conversation is conversation)
         if words != self._noted:
             self._noted = words
             self._note_line.set_class(bool(words), "-said")
@@ -236,6 +254,7 @@ class ChatPane(Vertical):
         await self.log_view.remove_children()
         with self.editor.prevent(ChatEditor.Changed):
             self.editor.load_text("")
+        self._given = ""
 
     async def _show_earlier(self, number: int) -> None:
         earlier = list(self.log_view.query(Earlier))
@@ -262,12 +281,23 @@ class ChatPane(Vertical):
         assert self.conversation is not None
         return shown("".join(turn.text for turn in self.conversation.tree.path))
 
+    def keep_typed(self) -> Turn | None:
+        """Have what was typed into the text in its tree, before the path leads elsewhere; returns its last turn."""
+        conversation = self.conversation
+        if not self.is_text or conversation is None or self.answering is not None or self.editor.text == self._given:
+            return None
+        turn = conversation.write(self.editor.text, shown)
+        self._given = self.written()
+        return turn
+
     def _show_text(self, path: Sequence[Turn]) -> None:
-        coming = self.answering.turn if self.answering is not None else None
-        if coming is None and self.editor.text != self.written():
-            self.editor.load_text(self.written())
-            self.editor.move_cursor(self.editor.document.end)
-            self.editor.scroll_end(animate=False)
+        # What is typed is in no tree yet: another model, or the next checkpoint, is no reason to take it away.
+        if self.answering is None and (written := self.written()) != self._given:
+            self._given = written
+            if self.editor.text != written:
+                self.editor.load_text(written)
+                self.editor.move_cursor(self.editor.document.end)
+                self.editor.scroll_end(animate=False)
         if self.lens is not None:
             self._tokens.by = self.lens
             self._tokens.show(path)
@@ -280,9 +310,9 @@ class ChatPane(Vertical):
         self._written = len(answering.turn.pieces)
         self.note("")
         if self.is_text:
-            before = shown("".join(turn.text for turn in self.conversation.tree.path)) if self.conversation else ""
-            if self.editor.text != before:
-                self.editor.load_text(before)
+            self._given = self.written()
+            if self.editor.text != self._given:
+                self.editor.load_text(self._given)
             self.editor.set_coming(True)
         else:
             self.log_view.anchor()
@@ -320,7 +350,7 @@ class ChatPane(Vertical):
         self.editor.set_coming(False)
         if answering is not None and self.is_text and answering.turn.failure:
             helps = f"; {_ROOM[True]}" if answering.turn.ended == "full" else ""
-            self.note(answering.turn.failure + helps)
+            self.note(answering.turn.failure + helps, lambda: self.tip is answering.turn)
         else:
             self.has_room()
         await self.show()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,23 +29,13 @@ from daisy_tui.chatting.token_lines import shown
 from daisy_tui.chatting.transcripts import Saved, Transcript, new_path, write_markdown
 from daisy_tui.chatting.turns import Turn
 from daisy_tui.widgets.chat_pane import ChatPane
+from daisy_tui.widgets.chat_words import HINT, OTHER_HINT, READONLY_HINT, why_not
 
 if TYPE_CHECKING:
     from daisy_tui.screens.base import DaisyScreen
 
 _PAINT_S = 0.16
 _UNSEEN_TICKS = 8  # of which one is painted while another window has the focus
-_HINT = """\
-f2  choose a checkpoint, or a run that trains
-f7  attach to a server that runs already
-f6  go on with a chat that was held before
-
-The model's server starts beside this terminal and ends with it."""
-_READONLY_HINT = """\
-f7  attach to a server that runs already
-
-This terminal is read-only: it starts no server, and keeps no chat."""
-_OTHER_HINT = "f2 chooses what stands beside"
 
 
 class ChatPanes(Horizontal):
@@ -68,13 +58,16 @@ class ChatPanes(Horizontal):
     class Ended(Message):
         """An answer has ended."""
 
+    class Changed(Message):
+        """Another path is shown, or another conversation."""
+
     def __init__(
         self, folder: Path, *, readonly: bool, clock: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
         super().__init__()
         self._folder, self._readonly, self._clock, self._monotonic = folder, readonly, clock, monotonic
-        self.left = ChatPane("left", _READONLY_HINT if readonly else _HINT)
-        self.right = ChatPane("right", _OTHER_HINT)
+        self.left = ChatPane("left", READONLY_HINT if readonly else HINT)
+        self.right = ChatPane("right", OTHER_HINT)
         self.is_text = False
         self.lens: By | None = None
         self.values: dict[str, Any] = {}
@@ -171,6 +164,7 @@ class ChatPanes(Horizontal):
         pane.note("")
         await pane.show()
         pane.paint_head()
+        self.post_message(self.Changed())
 
     def take_values(self) -> None:
         """Have the parameters hold from the next answer on."""
@@ -201,7 +195,10 @@ class ChatPanes(Horizontal):
             pane.answering.stop()
             with suppress(WorkerError):
                 await self._reading[pane.side].wait()
+        typed = pane.keep_typed()
         if pane.transcript is not None:
+            if typed is not None and typed.text.strip():
+                self._in_thread(pane, partial(pane.transcript.said, typed))
             self._keep_path(pane)
             self._in_thread(pane, pane.transcript.close)
             pane.transcript = None
@@ -215,35 +212,32 @@ class ChatPanes(Horizontal):
     async def ask(self, text: str, behind: Turn | None = None) -> bool:
         """Ask a question on every side; with `behind` on that turn's, in another's place. Returns whether it was."""
         panes = [pane for pane in self.panes if behind is None or self._has(pane, behind)]
-        if not self._can_ask(panes) or not all(pane.has_room(behind) for pane in panes):
+        if not self.can_ask(panes) or not all(pane.has_room(behind) for pane in panes):
             return False
-        seed = self._seed(panes)
-        for pane in panes:
-            assert pane.conversation is not None
-            question = pane.conversation.say(text, behind)
-            await self._answer(pane, pane.conversation.begin(question, seed=seed))
+        await self._answers([(pane, pane.conversation.say(text, behind)) for pane in panes if pane.conversation])
         return True
 
     async def go_on(self) -> None:
         """Have the text on the left gone on with, on every side; a chat's last answer from where it ended."""
-        panes = self.panes if self.is_text else self.chosen
-        if not self._can_ask(panes):
+        panes = self._asked
+        if not self.can_ask(panes):
             return
-        seed, text = self._seed(panes), self.left.editor.text
+        text, questions = self.left.editor.text, []
         for pane in panes:
             conversation = pane.conversation
             assert conversation is not None
             if self.is_text:
-                await self._answer(pane, conversation.begin(conversation.write(text, shown), seed=seed))
+                pane.keep_typed()
+                questions.append((pane, conversation.write(text, shown)))
             elif (turn := conversation.tree.tip).role == "assistant" and turn.parent is not None:
                 await self._fork(pane, turn, len(turn.tokens), None)
+        await self._answers(questions)
 
     async def retry(self) -> None:
         """Another answer, beside the one that is meant."""
-        panes = self.chosen
-        if not self._can_ask(panes):
+        panes, questions = self._asked, []
+        if not self.can_ask(panes):
             return
-        seed = self._seed(panes)
         for pane in panes:
             conversation, turn = pane.conversation, pane.turn
             if conversation is None or turn is None:
@@ -251,16 +245,18 @@ class ChatPanes(Horizontal):
                 continue
             question = turn.parent if turn.role == "assistant" else turn
             assert question is not None
+            pane.keep_typed()
             if turn.role == "assistant" and turn.failure and not turn.pieces and not turn.children:
                 conversation.tree.remove(turn)  # nothing was said: there is nothing to keep
                 if pane.transcript is not None:
                     self._in_thread(pane, partial(pane.transcript.removed, turn))
-            await self._answer(pane, conversation.begin(question, seed=seed))
+            questions.append((pane, question))
+        await self._answers(questions)
 
     async def fork(self, turn: Turn, place: int, alternative: Alternative) -> None:
         """Have an answer go on with an alternative in a token's place."""
         panes = [pane for pane in self.panes if self._has(pane, turn)]
-        if self._can_ask(panes):
+        if self.can_ask(panes):
             for pane in panes:
                 await self._fork(pane, turn, place, alternative)
 
@@ -272,8 +268,11 @@ class ChatPanes(Horizontal):
 
     async def step(self, pane: ChatPane, turn: Turn, by: int) -> None:
         """Go to what stands beside a turn."""
+        if self.is_text and turn.role == "user" and len(turn.siblings) < 2 and turn.parent is not None:
+            turn = turn.parent  # what was typed behind an answer goes with it
         if pane.conversation is None or pane.answering is not None or len(turn.siblings) < 2:
             return
+        pane.keep_typed()
         other = pane.conversation.tree.step(turn, by)
         await self._show(pane)
         for view in pane.views:
@@ -309,10 +308,36 @@ class ChatPanes(Horizontal):
         write_markdown(path.with_suffix(".md"), saved)
         return path.with_suffix(".md")
 
+    def shows(self, turn: Turn) -> bool:
+        """Whether a turn is on the path of a side that is shown."""
+        return any(pane.conversation is not None and turn in pane.conversation.tree.path for pane in self.panes)
+
+    def can_ask(self, panes: Iterable[ChatPane]) -> bool:
+        """Whether all these sides can be asked; says it where one cannot, for as long as it cannot for that reason."""
+        for pane in panes:
+            if words := why_not(pane, readonly=self._readonly):
+                pane.note(words, partial(self._holds, pane, words))
+                return False
+        return True
+
     # Inside
+
+    @property
+    def _asked(self) -> list[ChatPane]:
+        """The sides that are asked for an answer: a text is the same on all of them, wherever the cursor stands."""
+        return self.panes if self.is_text else self.chosen
+
+    async def _answers(self, questions: Sequence[tuple[ChatPane, Turn]]) -> None:
+        """An answer to a turn of each side, of which all have one seed; the next one, where a side has answers."""
+        seed = random.randrange(2**31) if len(questions) > 1 else None
+        already = max((len(question.children) for _, question in questions), default=0)
+        for pane, question in questions:
+            assert pane.conversation is not None
+            await self._answer(pane, pane.conversation.begin(question, seed=seed, already=already))
 
     async def _fork(self, pane: ChatPane, turn: Turn, place: int, alternative: Alternative | None) -> None:
         assert pane.conversation is not None
+        pane.keep_typed()
         try:
             answering = pane.conversation.fork(turn, place, alternative)
         except ClientError as error:
@@ -325,6 +350,7 @@ class ChatPanes(Horizontal):
         await pane.begin(answering)
         self._timer.resume()
         self.post_message(self.Began())
+        self.post_message(self.Changed())
 
         async def read() -> None:
             try:
@@ -343,8 +369,9 @@ class ChatPanes(Horizontal):
 
     async def _ended(self, pane: ChatPane) -> None:
         await pane.end()
-        if pane.transcript is not None and pane.transcript.failure:
-            pane.note(pane.transcript.failure)
+        transcript = pane.transcript
+        if transcript is not None and transcript.failure:
+            pane.note(transcript.failure, lambda: pane.transcript is transcript and bool(transcript.failure))
         self.post_message(self.Ended())
 
     async def _paint(self) -> None:
@@ -364,6 +391,7 @@ class ChatPanes(Horizontal):
         await pane.show()
         pane.paint_head()
         self._keep_path(pane)
+        self.post_message(self.Changed())
 
     def _keep_path(self, pane: ChatPane) -> None:
         if pane.transcript is not None and pane.conversation is not None:
@@ -379,17 +407,8 @@ class ChatPanes(Horizontal):
 
         self._screen.run_worker(run(), group=f"keep {pane.side}", exit_on_error=False)
 
-    def _can_ask(self, panes: Iterable[ChatPane]) -> bool:
-        """Whether all sides can be asked; says it where one cannot."""
-        for pane in panes:
-            if not pane.is_ready:
-                pane.note(_why_not(pane, self._readonly))
-                return False
-        return True
-
-    def _seed(self, panes: list[ChatPane]) -> int | None:
-        """One for both sides, where none is typed."""
-        return random.randrange(2**31) if len(panes) > 1 else None
+    def _holds(self, pane: ChatPane, words: str) -> bool:
+        return why_not(pane, readonly=self._readonly) == words
 
     @staticmethod
     def _has(pane: ChatPane, turn: Turn) -> bool:
@@ -398,14 +417,3 @@ class ChatPanes(Horizontal):
     @property
     def _screen(self) -> DaisyScreen:
         return cast("DaisyScreen", self.screen)
-
-
-def _why_not(pane: ChatPane, readonly: bool) -> str:
-    """Why a side cannot be asked now, and what helps."""
-    if pane.server is None:
-        return "there is no model yet: f7 attaches to a server" if readonly else "there is no model yet: f2 chooses one"
-    if pane.answering is not None:
-        return "an answer is under way: esc stops it"
-    if pane.server.state in ("starting", "loading"):
-        return f"{pane.server.what} is loading; ask again once it is ready"
-    return f"{pane.server.failure or 'its server has ended'}; f2 starts one again"

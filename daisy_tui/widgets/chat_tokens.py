@@ -94,6 +94,7 @@ class TokenText(Widget, can_focus=True):
 
     def show(self, turns: Sequence[Turn]) -> None:
         """Show these turns, or what they have gained."""
+        picked = self.picked
         is_same = tuple(turns) == self._turns and self._growing is not None and self._turns[-1].ended is None
         self._turns = tuple(turns)
         if is_same:
@@ -103,6 +104,8 @@ class TokenText(Widget, can_focus=True):
             self._lay_out(self._lines.width)
         if self.cursor is not None and self.cursor >= len(self.said):
             self.cursor = None
+        if self.has_focus and self.picked is not None and self.picked != picked:
+            self.post_message(self.Picked(self, self.picked))  # another token, under the cursor that stayed
         self.refresh(layout=True)
 
     @property

@@ -78,8 +78,8 @@ class TurnView(Column, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "go(-1)", "Turn above", show=False),
         Binding("down", "go(1)", "Turn below", show=False),
-        Binding("pageup", "screen.page(-1)", "Scroll up", show=False),
-        Binding("pagedown", "screen.page(1)", "Scroll down", show=False),
+        Binding("pageup", "screen.scroll('page_up')", "Scroll up", show=False),
+        Binding("pagedown", "screen.scroll('page_down')", "Scroll down", show=False),
     ]
 
     class Stepped(Message):

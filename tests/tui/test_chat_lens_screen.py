@@ -216,3 +216,49 @@ def test_a_text_is_looked_at_as_a_whole(services: Services, engine: ScriptedEngi
             assert pane.editor.text == "It is abXabout é\nand"
 
         tell(app, story)
+
+
+def test_alternatives_go_with_their_conversation(app: DaisyApp, engine: ScriptedEngine) -> None:
+    async def story(pilot: Pilot[Any]) -> None:
+        alternatives = chat(app).query_one(ChatAlternatives)
+        await look(pilot)
+        assert "⟨a⟩" in words(app)
+        stale = alternatives.said
+        assert stale is not None
+        await pilot.press("ctrl+n")
+        await finish(pilot)
+        assert "⟨a⟩" not in words(app)
+        assert "arrows or a click pick a token" in words(app)
+        assert chat(app).prompt.has_focus
+        alternatives.post_message(ChatAlternatives.Forked(stale, stale.token.choices[1]))
+        await finish(pilot)
+        assert chat(app).prompt.has_focus
+
+    tell(app, story)
+    assert len(engine.requests) == 1
+
+
+def test_alternatives_are_those_of_the_answer_that_is_shown(services: Services, engine: ScriptedEngine) -> None:
+    with running(ScriptedBackend(engine, template=None)) as base:
+        serve_from(services, base.url)
+        app = chat_app(services)
+
+        async def story(pilot: Pilot[Any]) -> None:
+            await talk_to(pilot)
+            await pilot.press(*"It ", "ctrl+g")
+            await finish(pilot)
+            engine.says = spelled("is")
+            await pilot.press("ctrl+r")
+            await finish(pilot)
+            await pilot.press("f3")
+            await finish(pilot)
+            assert "⟨i⟩" in words(app)
+            await pilot.press("alt+left")
+            await finish(pilot)
+            assert "⟨a⟩" in words(app), "the cursor stands on another answer's token"
+            await pilot.press("enter", "alt+left")
+            await finish(pilot)
+            assert tokens(app).has_focus, "there is no list any more that could have it"
+            assert "⟨i⟩" in words(app)
+
+        tell(app, story)

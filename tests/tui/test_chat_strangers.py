@@ -151,6 +151,25 @@ def test_a_model_is_named_in_one_line_whatever_its_server_says(tmp_path: Path) -
     assert server.size == 0
 
 
+NO_MODELS = [
+    b'{"data":[{"id":5,"max_model_len":"x"},null,"a"],"object":3}',
+    b'{"data":[{"id":"one"},null]}',
+    b'{"data":[{"max_model_len":400}]}',
+    b'{"data":[]}',
+    b'{"data":{"id":"one"}}',
+    b"{}",
+]
+
+
+@pytest.mark.parametrize("models", NO_MODELS)
+def test_a_server_that_names_its_models_in_no_known_way_is_refused_in_one_line(tmp_path: Path, models: bytes) -> None:
+    serving = Serving(tmp_path)
+    with sending([], models) as url, pytest.raises(ClientError) as raised:
+        serving.attach(url)
+    assert str(raised.value) == f"{url}: answers not as a server of OpenAI's kind does"
+    assert serving.status() == []
+
+
 def test_an_endless_answer_is_cut_on_the_screen_and_the_chat_goes_on(services: Services) -> None:
     serve_from(services)
     app = chat_app(services)
