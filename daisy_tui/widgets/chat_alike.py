@@ -25,7 +25,7 @@ class Column(Vertical):
         return _alike(super().render_lines, crop)
 
 
-class Log(VerticalScroll):
+class ChatLog(VerticalScroll):
     """Widgets below each other that scroll."""
 
     def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:

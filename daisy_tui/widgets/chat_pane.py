@@ -26,7 +26,7 @@ from daisy_tui.chatting.serving import Server
 from daisy_tui.chatting.token_lines import shown
 from daisy_tui.chatting.transcripts import Transcript
 from daisy_tui.chatting.turns import Turn
-from daisy_tui.widgets.chat_alike import Log
+from daisy_tui.widgets.chat_alike import ChatLog
 from daisy_tui.widgets.chat_prompt import ChatEditor
 from daisy_tui.widgets.chat_tokens import TokenText
 from daisy_tui.widgets.chat_turn import TurnView, about_answer
@@ -98,7 +98,7 @@ class ChatPane(Vertical):
         self._shares = 1  # how often more of the earlier turns were wanted
         self._written = 0  # pieces of the answer under way that are in the editor
         self._given = ""  # the conversation's text as the editor was last given it: what is more there was typed
-        self.log_view, self.editor = Log(classes="pane-log", can_focus=False), ChatEditor()
+        self.log_view, self.editor = ChatLog(classes="pane-log", can_focus=False), ChatEditor()
         self._head_line = Static(markup=False, classes="pane-head")
         self._note_line = Static(markup=False, classes="pane-note")
         self._tokens = TokenText()

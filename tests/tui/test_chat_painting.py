@@ -23,7 +23,7 @@ from core.inference.request import Piece, Scored
 from daisy_tui.app import DaisyApp
 from daisy_tui.chatting.text_rows import TextRows
 from daisy_tui.services import Services
-from daisy_tui.widgets.chat_alike import Column, Document, Log
+from daisy_tui.widgets.chat_alike import ChatLog, Column, Document
 from daisy_tui.widgets.chat_text import LongText
 
 PARAGRAPH = "It is a *truth* universally acknowledged, that a single man must be in want of a wife.\n\n"
@@ -58,7 +58,7 @@ def test_containers_are_painted_as_they_would_be_line_by_line(app: DaisyApp) -> 
         view = chat(app).panes.left.views[-1]
         found: list[Widget] = [chat(app).panes.left.log_view, view, *view.query(Markdown)]
         assert [type(widget).__mro__[0 if index != 1 else 1] for index, widget in enumerate(found)] == [
-            Log,
+            ChatLog,
             Column,
             Document,
         ]
