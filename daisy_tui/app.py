@@ -112,7 +112,7 @@ class DaisyApp(App[None]):
         else:
             self.report(SettingsError(f"theme {self.settings.theme!r} is not known; comma chooses one that is"))
         self.theme_changed_signal.subscribe(self, self._keep_theme)
-        self.screen_change_signal.subscribe(self, self._expect_dialogue, immediate=True)
+        self.screen_change_signal.subscribe(self, self._screen_changed, immediate=True)
         if self._is_alone:
             self.call_later(self.call_after_refresh, self._collect_garbage)
             self.set_interval(_TERMINAL_S, self._leave_with_terminal)
@@ -169,7 +169,8 @@ class DaisyApp(App[None]):
             if held is not None:
                 self.key_order.release(held)
 
-    def _expect_dialogue(self, screen: Screen[Any]) -> None:
+    def _screen_changed(self, screen: Screen[Any]) -> None:
+        self.key_order.screen_changed()
         if screen.is_modal and not screen.is_mounted:
             self.key_order.expect(screen)
 
@@ -178,9 +179,11 @@ class DaisyApp(App[None]):
             await self.key_order.take(event)
         else:
             await super().on_event(event)
+            if isinstance(event, Typed):
+                await self.key_order.reached(event)
 
-    async def on_passed(self, _message: Passed) -> None:
-        await self.key_order.passed()
+    async def on_passed(self, message: Passed) -> None:
+        await self.key_order.passed(message.number)
 
     def on_open(self, message: Open) -> None:
         self.open(message.screen, **message.context)

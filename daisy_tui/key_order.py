@@ -22,11 +22,15 @@ Typed = events.Key | events.Paste
 
 _AT_ONCE = ("ctrl+q", "ctrl+c")  # whatever is on its way, one can leave
 _FIRST_STEPS = 4  # of a worker that the key began, in which it asks for its dialogue
-_PATIENCE_S = 0.5  # for a key whose widget has gone, and which nobody will tell of
+_PATIENCE_S = 0.25  # for a key whose widget has gone, and which nobody will tell of
 
 
 class Passed(Message):
-    """Goes up behind a key; where it arrives, the key has had its effect."""
+    """Goes up behind the key of that number; where it arrives, the key has had its effect."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Held:
@@ -44,6 +48,8 @@ class KeyOrder:
         self._held: Held | None = None
         self._under_way = 0  # the number of the key that is, or 0
         self._number = 0
+        self._given: Typed | None = None
+        self._screen: Screen[Any] | None = None  # that it was given to
 
     async def take(self, event: Typed) -> None:
         """Do what was typed, once it is its turn."""
@@ -56,9 +62,19 @@ class KeyOrder:
             number = self._under_way
             self._app.set_timer(_PATIENCE_S, lambda: self.passed(number))
 
-    async def passed(self, number: int | None = None) -> None:
-        """The key that was under way has had its effect; with a number only if it was that one."""
-        if number is None or number == self._under_way:
+    async def reached(self, event: Typed) -> None:
+        """The app has done what is bound to a key that nothing below took."""
+        if event is self._given:
+            await self.passed(self._number)
+
+    def screen_changed(self) -> None:
+        """A key may have closed the screen that it was given to, of which nothing comes up any more."""
+        if self._under_way and self._screen is not None and not self._is_there(self._screen):
+            self._app.call_later(self.passed, self._under_way)
+
+    async def passed(self, number: int) -> None:
+        """The key of that number has had its effect; the next one may."""
+        if number == self._under_way:
             for _ in range(_FIRST_STEPS):
                 await asyncio.sleep(0)
             self._under_way = 0
@@ -70,9 +86,10 @@ class KeyOrder:
             self._held = None  # it has gone before it stood
         if self._waiting and not self._under_way and self._held is None:
             self._number += 1
-            self._under_way = self._number
-            await self._give(self._waiting.popleft())
-            (self._app.focused or self._app.screen).post_message(Passed())
+            number = self._under_way = self._number
+            self._given, self._screen = self._waiting.popleft(), self._app.screen
+            await self._give(self._given)
+            (self._app.focused or self._app.screen).post_message(Passed(number))
 
     # What is on its way
 

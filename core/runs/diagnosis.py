@@ -11,6 +11,7 @@ from core.runs.directory import RunDirectory
 from core.runs.opening import open_regular
 
 _TAIL_BYTES = 1 << 16
+_FULL = "the disk is full"
 # What the logs of torch, CUDA, NCCL and Linux say, and what that means. The first that is found counts.
 _KNOWN = tuple(
     (re.compile(pattern), words)
@@ -22,7 +23,7 @@ _KNOWN = tuple(
         ),
         (
             r"No space left on device|Disk quota exceeded",
-            "the disk is full: make room (`daisy runs prune` frees checkpoints) and resume",
+            f"{_FULL}: make room and resume",
         ),
         (
             r"Watchdog caught collective operation timeout|NCCL.*timeout|Timed out waiting \d+ms",
@@ -68,6 +69,8 @@ def failure_reason(
     logs = {path.stem: _tail(path, (before or {}).get(path, 0)) for path in paths}
     said = str(failed[0]["message"]) if failed else ""
     words = next((words for text in (said, *logs.values()) if (words := known_words(text))), None)
+    if words is not None and words.startswith(_FULL) and _has_spare_checkpoints(run):
+        words += "; `daisy runs prune` frees checkpoints"
     rank = _ended(logs["torchrun"])
     if said and not (rank is not None and "signal" in rank):  # what the others say of a killed rank is that it is gone
         return f"{said}: {words}" if words else said, False
@@ -79,6 +82,12 @@ def failure_reason(
 def known_words(text: str) -> str | None:
     """What a log's end means, where it is something known."""
     return next((words for pattern, words in _KNOWN if pattern.search(text)), None)
+
+
+def _has_spare_checkpoints(run: RunDirectory) -> bool:
+    """Whether it has checkpoints that are neither the last nor the best one."""
+    saved = sorted(path.parent.name for path in run.checkpoints.glob("step_*/manifest.json"))
+    return any(name != (run.checkpoints / "best").resolve().name for name in saved[:-1])
 
 
 def _ended(torchrun: str) -> str | None:

@@ -87,6 +87,46 @@ def all_runs(root: Path) -> list[RunDirectory]:
     return [RunDirectory(root / name) for name in names if os.access(root / name / "config.yaml", os.R_OK)]
 
 
+def no_runs(root: Path) -> list[tuple[RunDirectory, str]]:
+    """The folders among the runs that are none, or may not be looked into, with why; not those with a dot in front."""
+    try:
+        folders = sorted((Path(entry) for entry in os.scandir(root) if _is_shown_folder(entry)), reverse=True)
+    except OSError:
+        return []
+    found = [RunDirectory(root / folder.name) for folder in folders]
+    return [(run, why) for run in found if (why := why_no_run(run))]
+
+
+def why_no_run(run: RunDirectory) -> str | None:
+    """Why a folder is no run that can be read; None where it is one."""
+    if not os.path.lexists(run.config):
+        if not os.access(run.path, os.R_OK | os.X_OK):
+            return "this user may not look into the folder"
+        return "no run: there is no config.yaml in it"
+    return None if os.access(run.config, os.R_OK) else "this user may not read its config.yaml"
+
+
+def check_root(root: Path) -> None:
+    """Raise RunError where something else than a folder is in the place of the runs' folder, or it cannot be read.
+
+    Where there is nothing yet, all is well.
+    """
+    try:
+        with os.scandir(root):
+            return
+    except OSError as error:
+        if os.path.lexists(root):
+            why = "it is no folder" if not isinstance(error, PermissionError) else "this user may not look into it"
+            raise RunError(f"{root}: {why}, and runs are kept in a folder of this name; move it away") from error
+
+
+def _is_shown_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir() and not entry.name.startswith(".")
+    except OSError:
+        return False
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The object that a small file holds, its known fields of their kinds. Raises RunError where it cannot be read."""
     try:
@@ -116,6 +156,7 @@ def find_run(root: Path, name: str, *, usable: Callable[[RunDirectory], bool] | 
     given = Path(name)
     if (given / "config.yaml").is_file():
         return RunDirectory(given if given.name not in ("", "..") else given.resolve())
+    check_root(root)
     runs = all_runs(root)
     runs.sort(key=lambda run: (run.started, run.path.name))
     exact = runs if name == "latest" else [run for run in runs if name in (run.path.name, run.path.name[16:])]
@@ -124,6 +165,8 @@ def find_run(root: Path, name: str, *, usable: Callable[[RunDirectory], bool] | 
     found = preferred[-1:] or [run for run, own in named if own.startswith(name) or own[16:].startswith(name)]
     if len(found) == 1:
         return found[0]
+    if why := next((why for run, why in no_runs(root) if run.path.name == name), None):
+        raise RunError(f"{root / name}: {why}")
     names = ", ".join(run.path.name for run in (found or runs)[-8:]) or "none (`daisy train demo` makes one)"
     what = "names several runs" if found else "names no run"
     raise RunError(f"'{name}' {what} in {root}; there are: {names}")

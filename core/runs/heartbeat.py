@@ -72,14 +72,21 @@ class Heartbeat:
 
 
 class Stall(NamedTuple):
-    """A rank that makes no progress: for how many `seconds`, in which phase. `silent`: not even its thread writes."""
+    """A rank that makes no progress: for how many `seconds`, in which phase. `silent`: not even its thread writes.
+
+    `ended`: no rank lives any more, and the supervisor, which does, has not written how they ended.
+    """
 
     rank: int
     phase: str
     seconds: float
     silent: bool
+    ended: bool = False
 
     def __str__(self) -> str:
+        if self.ended:
+            why = f"nothing was heard for {self.seconds:.0f} s"
+            return f"its ranks have ended and its supervisor has not written how ({why})"
         what = "is silent (stopped, or its machine hangs)" if self.silent else "makes no progress"
         return f"rank {self.rank} {what} in phase {self.phase} for {self.seconds:.0f} s"
 

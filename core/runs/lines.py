@@ -39,7 +39,7 @@ def _event_line(record: dict[str, Any]) -> str | None:
     if event == "memory":
         used = record["peak"] - record["before"]
         estimated = f"{size(record['estimated'])} estimated for tensors"
-        return f"memory: {size(used)} of device memory at the first step's peak; {estimated}"
+        return f"memory: {size(used)} of memory at the first step's peak; {estimated}"
     if event == "restarted":
         return f"restarted, {record['number']} of {record['of']}: {record['reason']}"
     if event == "request" and record["what"] == "set":

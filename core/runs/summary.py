@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.runs.directory import RunDirectory, RunError, all_runs, read_object
+from core.runs.directory import RunDirectory, RunError, all_runs, no_runs, read_object
 from core.runs.follow import lines_backwards, record_of, records_backwards
 from core.runs.status import Status, run_status
 from core.runs.trusted import METRICS, is_number
 
 UNREADABLE = "unreadable"
+BEING_MADE_S = 5.0  # seconds in which a new folder may get its config and its supervisor before anything is said of it
 _LOOK_BACK = 2000  # records, for the last one that has what is wanted
 
 
@@ -44,7 +46,7 @@ def summary(
     """What `daisy runs list --json` says of a run; unknown values are None. `known` spares reading its records."""
     status = status or run_status(run, now)
     facts, step, val, _, place = known or recorded(run)
-    is_of_now = status.alive and _is_of_now(step, status)
+    is_of_now = status.alive and not status.stalls and _is_of_now(step, status)
     return {
         "id": run.path.name,
         "name": facts.get("name", run.path.name),
@@ -73,12 +75,25 @@ def summaries(root: Path) -> Iterator[dict[str, Any]]:
     return (_summary_or_why(run, now) for run in all_runs(root))
 
 
+def strangers(root: Path) -> Iterator[dict[str, Any]]:
+    """The folders among the runs that are no runs, as UNREADABLE ones; not those that are just being made."""
+    now = time.time()
+    for run, why in no_runs(root):
+        with suppress(OSError):
+            if not 0 <= now - run.path.stat().st_mtime < BEING_MADE_S:
+                yield _unreadable(run, why, now)
+
+
 def _summary_or_why(run: RunDirectory, now: float) -> dict[str, Any]:
     try:
         return summary(run, now=now)
     except OSError as error:
         why = f"{error.filename or run.path}: {error.strerror or error}"
-        return summary(run, Status(UNREADABLE, False, why), now, Recorded({}, {}, None, b"", {}))
+        return _unreadable(run, why, now)
+
+
+def _unreadable(run: RunDirectory, why: str, now: float) -> dict[str, Any]:
+    return summary(run, Status(UNREADABLE, False, why), now, Recorded({}, {}, None, b"", {}))
 
 
 def _is_of_now(step: dict[str, Any], status: Status) -> bool:

@@ -57,7 +57,9 @@ def set_values(run: str, values: tuple[str, ...], as_json: bool) -> None:
 
 def _living(name: str) -> RunDirectory:
     run = find_run(RUNS, name)
-    check_alive(run, run_status(run))
+    check_alive(run, status := run_status(run))
+    if status.ranks_ended:
+        raise RunError(f"{run.path}: nobody answers: {waits_for_supervisor(status)}")
     return run
 
 
@@ -68,6 +70,13 @@ def check_alive(run: RunDirectory, status: Status) -> None:
         raise RunError(f"{run.path}: has finished; {longer}")
     if not status.alive:
         raise RunError(f"{run.path}: is {status.state}, so nobody answers; `daisy runs resume {run.path.name}` goes on")
+
+
+def waits_for_supervisor(status: Status) -> str:
+    """That the ranks of a run have ended while nobody says how, with what helps."""
+    pid = (status.supervisor or {}).get("pid")
+    helps = f"make room on its disk if that is full, or wake its supervisor if that is stopped (kill -CONT {pid})"
+    return f"{status.stalls[0]}; {helps}"
 
 
 def _ask(run: RunDirectory, what: str, values: dict[str, str], as_json: bool) -> None:
@@ -109,7 +118,7 @@ def _answer(run: RunDirectory, events: RecordTail, request: control.Request) -> 
                 raise RunError(f"{run.path}: {event['message']}")
         if answer and (run.checkpoints / checkpoint_name(answer["step"])).exists():
             return answer | {"answer": f"done: {checkpoint_name(answer['step'])}"}
-        if not status.alive:
+        if not status.alive or status.ranks_ended:
             raise RunError(f"{run.path}: ended before it answered")
         if not told and time.monotonic() - began > TELL_AFTER_S:
             told = True

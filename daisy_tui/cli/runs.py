@@ -18,14 +18,22 @@ from core.checkpoint.format import check_hash, complete_checkpoints, read_manife
 from core.checkpoint.retention import Retention
 from core.config.scalars import parse_number
 from core.runs import control
-from core.runs.directory import RunDirectory, RunError, all_runs, find_run, read_records
+from core.runs.directory import RunDirectory, RunError, all_runs, check_root, find_run, read_records
 from core.runs.lock import is_held
 from core.runs.opening import open_regular
 from core.runs.status import reason_for, run_status
-from core.runs.summary import UNREADABLE, last_place, summaries, summary
+from core.runs.summary import UNREADABLE, last_place, strangers, summaries, summary
 from core.text import count, duration, plural, size
 from daisy_tui.checkpoints.pruning import pruning
-from daisy_tui.cli.asking import LOOK_EVERY_S, TELL_AFTER_S, check_alive, evaluate, save, set_values
+from daisy_tui.cli.asking import (
+    LOOK_EVERY_S,
+    TELL_AFTER_S,
+    check_alive,
+    evaluate,
+    save,
+    set_values,
+    waits_for_supervisor,
+)
 from daisy_tui.cli.checkpoint_list import checkpoints
 from daisy_tui.cli.compare import compare_runs
 from daisy_tui.cli.queue import cancel_waiting, queue
@@ -66,7 +74,9 @@ def list_runs(query: tuple[str, ...], as_json: bool) -> None:
     word of the name, or -debug for what must not hold. < and > want quotes in a shell: 'val<3.5'.
     """
     wanted = parse_query(" ".join(query))
-    every = [(facts, RunFiles(RunDirectory(RUNS / facts["id"]))) for facts in summaries(RUNS)]
+    check_root(RUNS)
+    listed = (*summaries(RUNS), *strangers(RUNS))
+    every = [(facts, RunFiles(RunDirectory(RUNS / facts["id"]))) for facts in listed]
     found = [facts for facts, files in every if wanted.matches(partial(files.value, facts=facts))]
     if not found and (slip := missing_key(wanted, [files.config() for _, files in every])):
         raise QueryError(slip)
@@ -146,14 +156,16 @@ def stop(run: str, now: bool, grace: float | None, no_wait: bool, as_json: bool)
         check_alive(directory, before)
     control.stop(directory, now=now, grace_s=grace)
     began, told = time.monotonic(), no_wait
-    while not no_wait and run_status(directory).alive:
+    while (status := run_status(directory)).alive:
+        if status.ranks_ended:
+            raise RunError(f"{directory.path}: nothing is left to stop: {waits_for_supervisor(status)}")
+        if no_wait:
+            break
         time.sleep(LOOK_EVERY_S)
         if not told and time.monotonic() - began > TELL_AFTER_S:
             told = True
-            facts = run_status(directory)
-            what = str(facts.stalls[0]) if facts.stalls else f"it is {facts.state}"
+            what = str(status.stalls[0]) if status.stalls else f"it is {status.state}"
             echo(f"{directory.path.name} has not ended yet: {what}; Ctrl-C only stops waiting here", err=True)
-    status = run_status(directory)
     if as_json:
         print_json(summary(directory, status))
     else:
@@ -292,8 +304,9 @@ def _steps_lost(run: RunDirectory) -> str | None:
     step = int(saved[-1].removeprefix("step_")) if saved else 0
     if last is None or last <= step:
         return None
-    begin = saved[-1] if saved else "the beginning"
-    return f"{plural(last - step, 'step')} behind its last checkpoint were not saved; it goes on from {begin}"
+    if not saved:
+        return f"{plural(last, 'step')} were not saved, for it has no checkpoint; it goes on from the beginning"
+    return f"{plural(last - step, 'step')} behind its last checkpoint were not saved; it goes on from {saved[-1]}"
 
 
 def _new_text(path: Path, offset: int, *, whole_lines: bool) -> tuple[str, int]:

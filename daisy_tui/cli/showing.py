@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from core.runs.directory import RunDirectory, RunError, find_run, read_records
 from core.runs.heartbeat import heartbeats
 from core.runs.lines import event_line
 from core.runs.peaks import FIGURES, read_peaks
-from core.runs.status import run_status
+from core.runs.status import Status, run_status
 from core.runs.summary import summary
 from core.text import count, duration, percent, size
 from daisy_tui.checkpoints.pruning import folder_bytes
+from daisy_tui.cli.asking import waits_for_supervisor
 from daisy_tui.cli.text import JSON, echo, print_json, table
 from daisy_tui.naming import RUNS
 
@@ -57,10 +59,14 @@ def show(run: str, stacks: bool, as_json: bool) -> None:
     if as_json:
         print_json(more)
         return
+    starts = (status.supervisor or {}).get("attempt", 1)
     state = facts["state"] if status.reason is None else f"{facts['state']}: {status.reason}"
     rows = [
         ("state", state),
-        ("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["started"]))),
+        (
+            "last started" if starts > 1 else "started",
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["started"])),
+        ),
         ("step", shown(facts["step"], "{:,}".format)),
         ("tokens", of_target(facts)),
         ("loss", shown(facts["train_loss"], "{:.4f}".format)),
@@ -80,10 +86,12 @@ def show(run: str, stacks: bool, as_json: bool) -> None:
     echo(f"Run {directory.path}")
     echo("\n".join(table([row for row in rows if row[1] != "-"], indent="  ")))
     for stall in facts["stalls"]:
-        echo(f"  stalled: {stall}\n    daisy runs show {directory.path.name} --stacks")
+        echo(f"  stalled: {stall}")
+    if facts["stalls"] and not status.ranks_ended and (name := _named(directory)):
+        echo(f"    daisy runs show {name} --stacks")
     if events:
         echo("Last events\n" + "\n".join(f"  {line}" for line in events[-_SHOWN_EVENTS:]))
-    echo(f"Next\n  {_next(directory, facts)}")
+    echo(f"Next\n  {_next(directory, status)}")
 
 
 def _write_stacks(run: RunDirectory, as_json: bool) -> None:
@@ -109,13 +117,22 @@ def _write_stacks(run: RunDirectory, as_json: bool) -> None:
             echo(f"rank {rank}: wrote nothing within {_STACKS_WITHIN_S:.0f} s: it is stopped, or hangs in the kernel")
 
 
-def _next(run: RunDirectory, facts: dict[str, Any]) -> str:
-    name = run.path.name
-    if facts["alive"]:
+def _next(run: RunDirectory, status: Status) -> str:
+    name = _named(run)
+    if status.ranks_ended:
+        return waits_for_supervisor(status).partition("; ")[2]
+    if name is None:
+        return "rename its folder: no command can be typed with the control characters in its name"
+    if status.alive:
         return f"daisy runs logs {name} -f\n  daisy runs stop {name}"
-    if facts["state"] == "finished":
+    if status.state == "finished":
         return f"daisy sample {name}\n  daisy inspect {name}"
-    return f"daisy train --resume {name}{' --queue' if facts['state'] == 'queued' else ''}"
+    return f"daisy train --resume {name}{' --queue' if status.state == 'queued' else ''}"
+
+
+def _named(run: RunDirectory) -> str | None:
+    """The name of a run as it is typed in a command; None where it cannot be."""
+    return shlex.quote(run.path.name) if run.path.name.isprintable() else None
 
 
 def of_target(facts: dict[str, Any]) -> str:

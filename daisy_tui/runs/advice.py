@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from core.runs.heartbeat import Stall
 from core.runs.status import Status
 from core.text import plural, size
 
@@ -59,22 +58,25 @@ def advice(
     spikes: Sequence[Spike] = (),
     last_checkpoint: str | None = None,
     checkpoint_bytes: int | None = None,
+    spare_checkpoints: int = 0,
     disk_free: int | None = None,
 ) -> list[Advice]:
     """What is wrong with a run now, the worst first.
 
     `events` are those of the run, the oldest first, `point` its last log point. `last_checkpoint` is the newest whole
-    one, what it goes on from; `checkpoint_bytes` what it takes, `disk_free` what the run's disk has left.
+    one, what it goes on from; `checkpoint_bytes` what it takes, `disk_free` what the run's disk has left. So many
+    `spare_checkpoints` are neither the last nor the best: only they can go.
     """
     goes_on = f"goes on from {last_checkpoint}" if last_checkpoint else "begins anew, for it has no checkpoint"
     began = (status.supervisor or {}).get("started", 0.0)
     recent = [event for event in events if event.get("time", 0.0) >= began]
-    found = [*_stalled(status.stalls, goes_on), *_ended(status, recent, goes_on)]
+    room = _room(spare_checkpoints)
+    found = [*_stalled(status, recent, goes_on), *_ended(status, recent, goes_on, room)]
     if status.alive:
-        found += _disk(disk_free, checkpoint_bytes)
+        found += _disk(disk_free, checkpoint_bytes, room)
         found += _spiked(spikes)
         found += _waits(point or {})
-    found += _warned(recent)
+    found += _warned(recent, room)
     return sorted(found, key=lambda one: one.severity != ERROR)
 
 
@@ -103,10 +105,25 @@ def find_spikes(points: Iterable[tuple[float, float]]) -> list[Spike]:
     return found
 
 
-def _stalled(stalls: Sequence[Stall], goes_on: str) -> list[Advice]:
-    if not stalls:
+class _Room(NamedTuple):
+    """How room is made on the disk of a run, and the action that does it, where one does."""
+
+    how: str
+    action: str
+
+
+def _room(spare: int) -> _Room:
+    if spare:
+        return _Room("`daisy runs prune` frees checkpoints", "checkpoints")
+    return _Room("this run has no checkpoint to spare", "")
+
+
+def _stalled(status: Status, events: Sequence[Mapping[str, Any]], goes_on: str) -> list[Advice]:
+    if not status.stalls:
         return []
-    first, others = stalls[0], len(stalls) - 1
+    if status.ranks_ended:
+        return [_unwritten(status, events, goes_on)]
+    first, others = status.stalls[0], len(status.stalls) - 1
     too = f"; {plural(others, 'other rank')} {'waits' if others == 1 else 'wait'} too" if others else ""
     if first.silent:
         do = "its process is stopped or its machine hangs"
@@ -120,7 +137,20 @@ def _stalled(stalls: Sequence[Stall], goes_on: str) -> list[Advice]:
     return [Advice(ERROR, f"{first}{too}", do[0].upper() + do[1:] + then, "stacks")]
 
 
-def _ended(status: Status, events: Sequence[Mapping[str, Any]], goes_on: str) -> list[Advice]:
+def _unwritten(status: Status, events: Sequence[Mapping[str, Any]], goes_on: str) -> Advice:
+    """What to do about a run whose ranks have ended, and which nobody calls ended."""
+    pid = (status.supervisor or {}).get("pid")
+    failures = [event["message"] for event in events if event.get("event") == "failed" and "message" in event]
+    said = f"It failed: {failures[-1]}. " if failures else ""
+    do = (
+        f"{said}If its disk is full, make room; if its supervisor is stopped, `kill -CONT {pid}` wakes it. Then resume "
+        f"it: it {goes_on}"
+    )
+    what = str(status.stalls[0])
+    return Advice(ERROR, what[0].upper() + what[1:], do, "log")
+
+
+def _ended(status: Status, events: Sequence[Mapping[str, Any]], goes_on: str, room: _Room) -> list[Advice]:
     reason = status.reason or ""
     if status.state == "queued" and not status.alive:
         return [Advice(WARNING, "It waits no more: its supervisor is gone", "Resume it with --queue", "resume")]
@@ -131,10 +161,10 @@ def _ended(status: Status, events: Sequence[Mapping[str, Any]], goes_on: str) ->
     if status.state != "failed":
         return []
     ends = [reason.index(words) + len(words) - 1 for words in _REMEDIED if words in reason]
-    return [Advice(ERROR, f"Failed: {reason[: min(ends, default=None)]}", *_remedy(reason, events, goes_on))]
+    return [Advice(ERROR, f"Failed: {reason[: min(ends, default=None)]}", *_remedy(reason, events, goes_on, room))]
 
 
-def _remedy(reason: str, events: Sequence[Mapping[str, Any]], goes_on: str) -> tuple[str, str]:
+def _remedy(reason: str, events: Sequence[Mapping[str, Any]], goes_on: str, room: _Room) -> tuple[str, str]:
     """What to do about a failure, and the action that does it."""
     known = reason.lower()
     if bad := next((event for event in reversed(events) if event.get("event") == "not_finite"), None):
@@ -147,7 +177,7 @@ def _remedy(reason: str, events: Sequence[Mapping[str, Any]], goes_on: str) -> t
             "resume",
         )
     if "disk is full" in known or "no space left" in known or "could not be saved" in known:
-        return f"Make room (`daisy runs prune` frees checkpoints), then resume it: it {goes_on}", "checkpoints"
+        return f"Make room on its disk ({room.how}), then resume it: it {goes_on}", room.action or "resume"
     if "signal 9" in known:
         return f"If nobody killed it, its machine ran out of memory: free some, then resume it: it {goes_on}", "resume"
     if "is in use by" in known or "is wanted first by" in known:
@@ -167,7 +197,7 @@ def _not_finite(event: Mapping[str, Any]) -> str:
     return "; ".join(said)[:1].upper() + "; ".join(said)[1:]
 
 
-def _warned(events: Sequence[Mapping[str, Any]]) -> list[Advice]:
+def _warned(events: Sequence[Mapping[str, Any]], room: _Room) -> list[Advice]:
     """What this start warned of, the newest first; a checkpoint that was saved later heals one that was not."""
     found: list[Advice] = []
     is_saved = False
@@ -181,23 +211,23 @@ def _warned(events: Sequence[Mapping[str, Any]]) -> list[Advice]:
         message = str(event.get("message", ""))
         if message.startswith("checkpoint of step"):
             if not is_saved:
-                do = "Make room (`daisy runs prune` frees checkpoints): the run goes on, and saves again when it is due"
-                found.append(Advice(ERROR, message, do, "checkpoints"))
+                do = f"Make room on its disk ({room.how}): the run goes on, and saves again when it is due"
+                found.append(Advice(ERROR, message, do, room.action))
                 is_saved = True  # of those that failed before, this one says enough
         elif all(one.what != message for one in found):
             found.append(Advice(WARNING, message, ""))
     return found[:_MOST_WARNINGS]
 
 
-def _disk(free: int | None, checkpoint: int | None) -> list[Advice]:
+def _disk(free: int | None, checkpoint: int | None, room: _Room) -> list[Advice]:
     if free is None or free >= (2 * checkpoint if checkpoint else _LEAST_FREE):
         return []
     what = f"The disk of this run has {size(free)} left"
-    do = "Make room before the next checkpoint: `daisy runs prune` frees older ones"
+    do = f"Make room before the next checkpoint ({room.how})"
     if checkpoint and free >= checkpoint:
-        return [Advice(WARNING, f"{what}, and a checkpoint takes {size(checkpoint)}", do, "checkpoints")]
+        return [Advice(WARNING, f"{what}, and a checkpoint takes {size(checkpoint)}", do, room.action)]
     what += f", less than the {size(checkpoint)} of a checkpoint" if checkpoint else ""
-    return [Advice(ERROR, what, do, "checkpoints")]
+    return [Advice(ERROR, what, do, room.action)]
 
 
 def _spiked(spikes: Sequence[Spike]) -> list[Advice]:

@@ -68,6 +68,7 @@ class DetailReader:
             point=recorded(run).point,
             last_checkpoint=saved.last,
             checkpoint_bytes=saved.last_bytes,
+            spare_checkpoints=max(0, saved.number - len({saved.last, saved.best} - {None})),
             disk_free=shutil.disk_usage(run.path).free,
         )
         config = row.files.config() if row.files is not None else {}

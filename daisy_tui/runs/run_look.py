@@ -122,6 +122,7 @@ class RunReader:
             spikes=self._spikes,
             last_checkpoint=last.name if last is not None else None,
             checkpoint_bytes=last.bytes if last is not None else None,
+            spare_checkpoints=sum(one.complete and one is not last and "best" not in one.links for one in checkpoints),
             disk_free=shutil.disk_usage(run.path).free,
         )
         return RunLook(

@@ -31,20 +31,22 @@ def progress(look: RunLook) -> Progress | None:
 def figures(look: RunLook) -> list[tuple[str, str]]:
     """What is known of the run, as pairs of a name and a figure, what matters most first."""
     facts, point, peaks = look.facts, look.point, look.peaks
+    supervisor = look.status.supervisor or {}
+    is_now, is_again = look.status.alive and not look.status.stalls, supervisor.get("attempt", 1) > 1
     found: list[tuple[str, str | None]] = [
         ("step", _shown(facts["step"], "{:,}")),
         ("train", _shown(facts["train_loss"], "{:.4f}")),
         ("val", _shown(facts["val_loss"], "{:.4f}")),
         ("ETA", duration(eta) if (eta := number(facts["eta_s"])) is not None else None),
-        ("tokens/s" if look.status.alive else "last tokens/s", _shown(point.get("tokens_per_s"), "{:,.0f}")),
+        ("tokens/s" if is_now else "last tokens/s", _shown(point.get("tokens_per_s"), "{:,.0f}")),
         ("MFU", _shown(point.get("mfu"), "{:.0%}")),
         (_process_memory(facts["devices"]), size(held) if (held := number(point.get("memory"))) is not None else None),
         ("on", ", ".join(map(str, facts["devices"] or ())) or None),
         ("grad", _shown(point.get("grad_norm"), "{:.3g}")),
         ("GPU peak", _peak(peaks, "gpu_memory")),
         ("host RAM peak", _peak(peaks, "host_memory")),
-        ("restarts", str(restarts) if (restarts := (look.status.supervisor or {}).get("restarts")) else None),
-        ("started", clock(facts["started"], look.time) if facts["started"] else None),
+        ("restarts", str(restarts) if (restarts := supervisor.get("restarts")) else None),
+        ("last started" if is_again else "started", clock(facts["started"], look.time) if facts["started"] else None),
     ]
     return [(name, printable(figure)) for name, figure in found if figure is not None]
 

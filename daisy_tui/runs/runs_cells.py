@@ -48,7 +48,7 @@ COLUMNS: Final = (
     Column("state", "state", 12, False),
     Column("name", "run", _NAME, False),
     Column("progress", "progress", _BAR + 5, False),
-    Column("started", "started", 12, False),
+    Column("started", "last start", 12, False),
     Column("step", "step", 8),
     Column("tokens", "tokens", 6),
     Column("train_loss", "train", 6),

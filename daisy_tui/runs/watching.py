@@ -16,15 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.runs.directory import RunDirectory
+from core.runs.directory import RunDirectory, why_no_run
 from core.runs.status import Status, run_status
+from core.runs.summary import BEING_MADE_S, Recorded, recorded, summary
 from core.runs.summary import UNREADABLE as UNREADABLE
-from core.runs.summary import Recorded, recorded, summary
 from core.text import printable
 from daisy_tui.runs.run_files import RunFiles, Stamp, progress, stamp
 from daisy_tui.runs.sparklines import LossSamples
-
-_BEING_MADE_S = 5.0  # seconds in which a new folder may get its config and its supervisor before anything is said of it
 
 
 @dataclass(frozen=True)
@@ -151,10 +149,10 @@ class _Watched:
         return pid if isinstance(pid, int) else None
 
     def _read(self, stamps: list[Stamp], now: float, drawn: bool) -> RunRow | None:
-        is_new = stamps[0] is not None and 0 <= now - stamps[0][0] / 1e9 < _BEING_MADE_S
+        is_new = stamps[0] is not None and 0 <= now - stamps[0][0] / 1e9 < BEING_MADE_S
         self._status = None
         try:
-            if problem := _problem(self._run, stamps[1]):
+            if problem := why_no_run(self._run):
                 return None if is_new and stamps[1] is None else self._unreadable(problem)
             status = run_status(self._run, now)
             if status.state == "lost":  # it may have ended between two of the files that were read
@@ -186,15 +184,6 @@ def _row(path: Path, facts: dict[str, Any], files: RunFiles) -> RunRow:
     facts = facts | {"id": path.name, "name": facts["name"] or path.name}
     lists = {"stalls": tuple(facts["stalls"]), "devices": tuple(facts["devices"] or ())}
     return RunRow(**{**facts, **lists}, path=path, files=files)
-
-
-def _problem(run: RunDirectory, config: Stamp) -> str | None:
-    """Why a folder is no run that can be read; None where it is one."""
-    if config is None and not os.access(run.path, os.R_OK | os.X_OK):
-        return "this user may not look into the folder"
-    if config is None:
-        return "no run: there is no config.yaml in it"
-    return None if os.access(run.config, os.R_OK) else "this user may not read its config.yaml"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

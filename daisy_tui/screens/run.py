@@ -278,7 +278,7 @@ class RunScreen(RunView):
 
     @on(RunBanner.Pressed)
     def action_health(self) -> None:
-        self.app.push_screen(AdviceScreen(self._look.advice if self._look is not None else (), self.key_of))
+        self.app.push_screen(AdviceScreen(self.advice, self.key_of))
 
     def action_show(self, tab: str) -> None:
         self.tabs.active = tab

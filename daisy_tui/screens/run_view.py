@@ -19,6 +19,7 @@ from core.runs.directory import RunDirectory, all_runs
 from core.text import printable
 from daisy_tui.actions import Action
 from daisy_tui.polling import Poll
+from daisy_tui.runs.advice import ERROR, Advice
 from daisy_tui.runs.log_look import LogLook, LogReader
 from daisy_tui.runs.provenance import Provenance, provenance
 from daisy_tui.runs.run_files import Stamp, stamp
@@ -72,6 +73,7 @@ class RunView(DaisyScreen):
         super().__init__()
         self._subject: Subject | None = None
         self._look: RunLook | None = None
+        self._failure: Advice | None = None  # what kept the last look from being one
         self._run_poll: Poll[Seen]
         self._log_poll: Poll[tuple[Subject, LogLook] | None]
 
@@ -142,7 +144,7 @@ class RunView(DaisyScreen):
 
     def _begin(self, run: RunDirectory) -> Subject:
         subject = Subject(run, RunReader(run, self.services.folder), LogReader(run), [])
-        self._subject, self._look = subject, None
+        self._subject, self._look, self._failure = subject, None, None
         self.charts.clear()
         self.query_one(RunBanner).show(())
         self.query_one(RunHeader).show(None, f"Looking at {printable(run.path.name)} …")
@@ -168,14 +170,14 @@ class RunView(DaisyScreen):
             self._show(found[0], found[1])
 
     def _show(self, subject: Subject, look: RunLook | None) -> None:
-        before, self._look = self._look, look
+        before, self._look, self._failure = self._look, look, None
         if look is None:
             name = printable(subject.run.path.name)
             self.query_one(RunHeader).show(None, f"✗ The folder of {name} is gone; p picks another run.")
             self.query_one(RunBanner).show(())
         else:
             self.query_one(RunHeader).show(look)
-            self.query_one(RunBanner).show(look.advice)
+            self.query_one(RunBanner).show(self.advice)
             if look.drawn is not None:
                 self.charts.show(look.drawn, _why_empty(look))
                 if look.drawn.goes_on:
@@ -184,6 +186,26 @@ class RunView(DaisyScreen):
             self.query_one(CheckpointsPane).show(look)
         if _standing(before) != _standing(look):
             self.refresh_bindings()
+
+    def poll_failed(self, name: str, error: Exception, since: float) -> None:
+        """Say in sight of everything what cannot be read: the bar has no room for a path."""
+        super().poll_failed(name, error, since)
+        if name != "run" or self._subject is None:
+            return
+        self._failure = Advice(
+            ERROR, _why_failed(error, self._subject.run), "What is shown is as old as the bar says; it is tried again"
+        )
+        if self._look is None:
+            run = printable(self._subject.run.path.name)
+            self._failure = self._failure._replace(do="It is tried again; p picks another run")
+            self.query_one(RunHeader).show(None, f"✗ {run} cannot be read.")
+        self.query_one(RunBanner).show(self.advice)
+
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """What is wrong with the run, the worst first."""
+        failed = (self._failure,) if self._failure is not None else ()
+        return (*failed, *(self._look.advice if self._look is not None else ()))
 
     def _look_at_log(self) -> tuple[Subject, LogLook] | None:
         subject, pane = self._subject, self.log_pane
@@ -256,6 +278,14 @@ def _tab_title(name: str) -> Content:
 def _standing(look: RunLook | None) -> tuple[str, bool, bool] | None:
     """What of a look decides what can be asked."""
     return (look.status.state, look.status.alive, look.last_checkpoint is None) if look is not None else None
+
+
+def _why_failed(error: Exception, run: RunDirectory) -> str:
+    """What went wrong with a look at a run, in words that name its file."""
+    if isinstance(error, OSError) and error.filename is not None:
+        path = Path(str(error.filename))
+        return f"{path.relative_to(run.path) if path.is_relative_to(run.path) else path}: {error.strerror}"
+    return str(error) if isinstance(error, DaisyError) else f"{type(error).__name__}: {error}"
 
 
 def _why_empty(look: RunLook) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
@@ -251,8 +252,10 @@ class BrailleChart(Widget, can_focus=True):
         if not 0 <= column < frame.width:
             frame = self._shifted(frame, column if column < 0 else column - frame.width + 1)
             column = max(0, min(frame.width - 1, column))
-        if not is_seen or self.cursor is None or column != frame.column(self.cursor):
+        if not is_seen or self.cursor is None:
             self._place(self._near(frame, column))
+        elif column != frame.column(self.cursor):
+            self._place(self._onward(frame, column, columns > 0))
 
     def action_end(self, which: int) -> None:
         span = extent(self._lines)
@@ -271,11 +274,28 @@ class BrailleChart(Widget, can_focus=True):
             self._place(None)
 
     def _near(self, frame: Picture, column: int) -> float:
-        """The x of a point in a column, that in the middle, or else its middle."""
-        centre, reach = frame.centre(column), (frame.high - frame.low) / frame.width / 2
+        """The x of the point nearest to the middle of a column; that middle where no point is in sight."""
+        centre = frame.centre(column)
         found = [float(line.curve.x[nearest(line.curve, centre)]) for line in self._lines if len(line.curve.x)]
         closest = min(found, key=lambda x: abs(x - centre), default=centre)
-        return closest if abs(closest - centre) <= reach and frame.column(closest) == column else centre
+        return closest if frame.low <= closest <= frame.high else centre
+
+    def _onward(self, frame: Picture, column: int, is_right: bool) -> float:
+        """The x of a point in a column, or else of the next one on the right or left, which comes into sight."""
+        near, centre = self._near(frame, column), frame.centre(column)
+        if frame.column(near) == column:
+            return near
+        curves = [line.curve.x for line in self._lines]
+        if is_right:
+            found = [float(x[at]) for x in curves if (at := int(np.searchsorted(x, centre, "right"))) < len(x)]
+        else:
+            found = [float(x[at - 1]) for x in curves if (at := int(np.searchsorted(x, centre)))]
+        if not found:
+            return self.cursor if self.cursor is not None else near
+        onward = min(found) if is_right else max(found)
+        if not frame.low <= onward <= frame.high:
+            self._shifted(frame, frame.column(onward) - (frame.width - 1 if is_right else 0))
+        return onward
 
     def _place(self, x: float | None) -> None:
         if x != self.cursor:

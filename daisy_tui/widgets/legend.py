@@ -103,9 +103,14 @@ def _entries(chart: Chart, cursor: float | None, width: int, most_rows: int) -> 
 
 
 def _figure(curve: Curve, chart: Chart, cursor: float | None, reach: float) -> str:
+    """The value at the cursor, or else the last one in sight; of another column with where that is: `3.4 @500`."""
     if cursor is not None:
         value = value_at(curve, cursor, reach)
-        return "–" if value is None else figure(value)
+        if value is None:
+            return "–"
+        at = float(curve.x[nearest(curve, cursor)])
+        where = place(chart.x, at - chart.origin).removeprefix("step ").removesuffix(" tokens")
+        return figure(value) + (f" @{where}" if abs(at - cursor) > reach else "")
     end = len(curve.x) if chart.view is None else int(np.searchsorted(curve.x, chart.view[1], side="right"))
     return figure(float(curve.y[end - 1])) if end else "–"
 

@@ -208,8 +208,8 @@ class RunCharts(Widget):
     def _say(self) -> None:
         for name in self.query(ChartName):
             name.set_class(name.kind == self._current, "-current")
-        facts = [f"over {self._x}", "log y" if self._log_y else "linear y"]
+        facts = ["zoomed in (0: all)"] if self.current.view is not None else []  # first, for the end may be cut
+        facts += [f"over {self._x}", "log y" if self._log_y else "linear y"]
         # With one chart there is no room, and the legend says it beside every smoothed figure.
         facts += [f"smoothed {self._smoothing:g}"] if self._smoothing and not self.is_single else []
-        facts += ["zoomed in (0: all)"] if self.current.view is not None else []
         self.query_one("#chart-facts", Static).update(Content(" · ".join(facts)))

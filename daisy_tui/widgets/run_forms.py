@@ -257,6 +257,7 @@ class ResumeForm(CommandForm):
         self._run_name, self._checkpoint, self._queue = name, checkpoint, queue
         self._judged: list[str] | None = None  # the settings that the verdict is about
         self._kind = ""
+        self._verdict = Content("")
 
     def fields(self) -> ComposeResult:
         yield Static("", id="verdict")
@@ -301,6 +302,11 @@ class ResumeForm(CommandForm):
     def judge(self) -> None:
         self.say()  # what was said was of other fields; they are judged when the button is pressed
 
+    def changed(self) -> None:
+        if self._judged is not None:
+            self._show_verdict()
+        super().changed()
+
     async def proceed(self) -> None:
         if self.is_judged:
             self.dismiss(await self._commands.run(*self.arguments()))
@@ -309,15 +315,28 @@ class ResumeForm(CommandForm):
         verdict.update("Looking how it would go on …")
         try:
             done = await self._commands.run("runs", "resume", self._run_name, *overrides, "--dry-run", "--json")
-        except CommandError:
+            kind, differs = str(done.json["kind"]), [str(reason) for reason in done.json["differs"]]
+        except Exception:
+            self._judged = None
             verdict.update("")
             raise
-        self._judged, self._kind = overrides, str(done.json["kind"])
-        self._show(self._kind, [str(reason) for reason in done.json["differs"]])
+        self._judged, self._kind, self._verdict = overrides, kind, self._worded(kind, differs)
+        self._show_verdict()
         self.say()
 
-    def _show(self, kind: str, differs: list[str]) -> None:
-        """Say how it would go on."""
+    def _show_verdict(self) -> None:
+        """Say how it would go on with the settings that are there; of others than were judged, that nobody looked."""
+        is_judged = self.is_judged
+        force = self.query_one("#force", Checkbox)
+        force.display = is_judged and self._kind == "different"
+        if not force.display:  # what was agreed to was of other settings
+            with self.prevent(Checkbox.Changed):
+                force.value = False
+        unknown = Content("? How it would go on with these settings is not checked yet.")
+        self.query_one("#verdict", Static).update(self._verdict if is_judged else unknown)
+
+    def _worded(self, kind: str, differs: list[str]) -> Content:
+        """How it would go on, in words."""
         begin = f"from {self._checkpoint}" if self._checkpoint else "anew, for it has no checkpoint"
         words = {
             "exact": f"✓ It goes on {begin}, exactly: as if it had never stopped.",
@@ -325,5 +344,4 @@ class ResumeForm(CommandForm):
             "different": f"✗ It would go on {begin} as another run:",
             "finished": "■ It has reached its target:",
         }.get(kind, f"It goes on {begin}: {kind}")
-        self.query_one("#force").display = kind == "different"
-        self.query_one("#verdict", Static).update(Content(printable("\n".join([words, *(f"  {d}" for d in differs)]))))
+        return Content(printable("\n".join([words, *(f"  {d}" for d in differs)])))

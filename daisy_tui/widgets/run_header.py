@@ -4,12 +4,14 @@
     ━━━━━━━━━━━━╸─────────── 41%  4.92M of 12M tokens  step 1,200  ETA 3:20
     train 3.2100  val 3.3000  tokens/s 9,000  MFU 41%  memory 547 MiB
 
-Figures flow into as many rows as there are, the most important first; what has no room is left out.
+Figures flow into as many rows as there are, the most important first; what has no room is left out. Each keeps the room
+that its longest figure took, so that all keep their places while they change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -33,6 +35,8 @@ class RunHeader(Static):
         self._look: RunLook | None = None
         self._instead = "Looking for runs …"
         self._shown = Content("")
+        self._widths: dict[str, int] = {}
+        self._widths_of: tuple[Path | None, int] = None, 0
 
     def show(self, look: RunLook | None, instead: str = "") -> None:
         """Show a run, or these words where there is none."""
@@ -45,14 +49,17 @@ class RunHeader(Static):
     def _paint(self) -> None:
         width = max(20, self.size.width or self.app.size.width)
         rows = 2 if width >= _WIDE else 3
-        now = header(self._look, width, rows) if self._look is not None else Content(self._instead)
+        subject = self._look.run.path if self._look is not None else None
+        if self._widths_of != (subject, width):
+            self._widths_of, self._widths = (subject, width), {}
+        now = header(self._look, width, rows, self._widths) if self._look is not None else Content(self._instead)
         if now.plain != self._shown.plain or now.spans != self._shown.spans:
             self._shown = now
             self.update(now, layout=False)
 
 
-def header(look: RunLook, width: int, rows: int) -> Content:
-    """The header in rows of a width in cells."""
+def header(look: RunLook, width: int, rows: int, widths: dict[str, int]) -> Content:
+    """The header in rows of a width in cells. `widths` are the most that figures took so far; they grow here."""
     status, glyph = look.status, state_glyph(look.status.state)
     title = look.run.path.name if look.facts["name"] == look.run.path.name[16:] else f"{look.facts['name']}"
     state = status.state + (", stalled" if status.stalls else "")
@@ -61,15 +68,21 @@ def header(look: RunLook, width: int, rows: int) -> Content:
     if status.reason is not None and not look.advice:  # where it is bad, the banner has it
         room = width - first.cell_length - len(_GAP)
         first += Content.assemble(_GAP, (printable(status.reason), "dim")).truncate(max(0, room), ellipsis=True)
-    known = figures(look)
+    known = [(name, _kept(f"{name} ", figure, widths)) for name, figure in figures(look)]
     lines = [first, *[Content("")] * (rows - 1)]
     if (done := progress(look)) is not None:
-        words = f" {done.share:4.0%}{_GAP}{done.words}"
+        words = _kept("", f" {done.share:4.0%}{_GAP}{done.words}", widths)
         room = width - cell_len(words)
         if rows == 2:
             room -= sum(len(name) + len(figure) + 3 for name, figure in known[:5])
         lines[1] = Content.assemble(_bar(done.share, max(_BAR[0], min(_BAR[1], room)), glyph.colour), words)
     return Content("\n").join(_flow(lines, known, [*range(1, rows), 0], width))
+
+
+def _kept(name: str, figure: str, widths: dict[str, int]) -> str:
+    """A figure with spaces behind it as far as earlier ones went."""
+    widths[name] = max(widths.get(name, 0), cell_len(figure))
+    return figure + " " * (widths[name] - cell_len(figure))
 
 
 def _flow(lines: list[Content], known: Sequence[tuple[str, str]], order: Sequence[int], width: int) -> list[Content]:

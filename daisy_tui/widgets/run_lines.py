@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -95,7 +96,12 @@ class LineList(CursorList):
 
     def render_line(self, y: int) -> Strip:
         strip, (x, top) = super().render_line(y), self.scroll_offset
-        return strip.apply_offsets(x, top + y) if top + y < self.number else strip
+        if top + y >= self.number:
+            return strip
+        if self.line_at(top + y).cell_length > x + self.width > x:  # it goes on to the right
+            last = next(iter(strip.crop(self.width - 1, self.width)), None)
+            strip = Strip.join([strip.crop(0, self.width - 1), Strip([Segment("…", last.style if last else None)], 1)])
+        return strip.apply_offsets(x, top + y)
 
     def line_at(self, index: int) -> Strip:
         """A line with the part of it that is selected by the mouse."""

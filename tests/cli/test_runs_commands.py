@@ -182,6 +182,92 @@ def test_show_names_the_rank_that_hangs_before_those_that_wait_for_it(make: Make
     assert json.loads(daisy("runs", "list", "--json").out)[0]["stalls"][0].startswith("rank 1 is silent")
 
 
+def _ranks_ended(run: RunDirectory) -> None:
+    """Have no rank of a run live any more, while its supervisor does."""
+    _beat(run, time.time() - 58, time.time() - 58)
+    beat = read_object(run.path / "heartbeat-0.json")
+    write_object(run.path / "heartbeat-0.json", beat | {"identity": "another's"})
+    os.utime(run.supervisor, (time.time() - 58,) * 2)
+
+
+def test_a_run_whose_ranks_have_ended_is_told_in_the_same_words_everywhere_and_nobody_waits(
+    make: Make, daisy: Any
+) -> None:
+    run = make(A, "running")
+    _ranks_ended(run)
+    said = "its ranks have ended and its supervisor has not written how (nothing was heard for 58 s)"
+    assert "running, stalled" in daisy("runs", "list").out
+    (facts,) = json.loads(daisy("runs", "list", "--json").out)
+    assert (facts["state"], facts["stalls"]) == ("running", [said])
+    assert (facts["eta_s"], facts["tokens_per_s"], facts["mfu"]) == (None, None, None)
+    shown = daisy("runs", "show", "a").out
+    assert f"stalled: {said}" in shown
+    assert "--stacks" not in shown
+    assert shown.rstrip().endswith(f"wake its supervisor if that is stopped (kill -CONT {os.getpid()})")
+    for command in (("stop", "a", "--now"), ("stop", "a", "--no-wait"), ("save", "a"), ("set", "a", "lr_scale=0.5")):
+        ran = daisy("runs", *command)
+        assert ran.code == 1, command
+        assert said in ran.err
+        assert "make room on its disk" in ran.err
+    assert control.stop_request(run) is not None, "one that is woken stops"
+
+
+def test_of_what_is_stalled_no_speed_and_no_eta_is_told(make: Make, daisy: Any) -> None:
+    run, now = make(A, "running"), time.time()
+    assert json.loads(daisy("runs", "list", "--json").out)[0]["eta_s"] == 61
+    _beat(run, now, now - 65)
+    assert "ETA" not in daisy("runs", "show", "a").out
+    (facts,) = json.loads(daisy("runs", "list", "--json").out)
+    assert (facts["eta_s"], facts["tokens_per_s"], len(facts["stalls"])) == (None, None, 1)
+
+
+def test_a_start_after_the_first_is_said_to_be_the_last_one(make: Make, daisy: Any) -> None:
+    run = make(A)
+    assert "  started  " in daisy("runs", "show", "a").out
+    for path in (run.launch, run.supervisor, run.exit):
+        write_object(path, read_object(path) | {"attempt": 2})
+    assert "  last started  " in daisy("runs", "show", "a").out
+
+
+def test_a_folder_that_is_no_run_is_listed_as_one_that_cannot_be_read(make: Make, daisy: Any) -> None:
+    make(A)
+    for folder in ("runs/photos", "runs/.hidden", "runs/new"):
+        Path(folder).mkdir()
+    Path("runs/file").touch()
+    os.utime("runs/photos", (1.0, 1.0))
+    listed = json.loads(daisy("runs", "list", "--json").out)
+    why = "no run: there is no config.yaml in it"
+    assert [(run["id"], run["state"], run["reason"]) for run in listed[1:]] == [("photos", "unreadable", why)]
+    ran = daisy("runs", "list")
+    assert "unreadable" in ran.out
+    assert ran.err == f"photos: {why}\n"
+    assert daisy("runs", "show", "photos").err == f"error: runs/photos: {why}\n"
+
+
+@pytest.mark.parametrize("kind", ["file", "loop", "nowhere"])
+def test_what_is_in_the_place_of_the_runs_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, daisy: Any, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if kind == "file":
+        Path("runs").touch()
+    else:
+        Path("runs").symlink_to("runs" if kind == "loop" else "elsewhere")
+    for command in (("list",), ("show", "x")):
+        ran = daisy("runs", *command)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err == "error: runs: it is no folder, and runs are kept in a folder of this name; move it away\n"
+
+
+def test_a_command_that_cannot_be_typed_is_not_advised(make: Make, daisy: Any) -> None:
+    make("20260101-000000-esc\x1b[31m")
+    make("20260201-000000-two words")
+    shown = daisy("runs", "show", "esc\x1b[31m").out
+    assert "daisy " not in shown
+    assert "rename its folder" in shown
+    assert "daisy sample '20260201-000000-two words'" in daisy("runs", "show", "two words").out
+
+
 def test_stacks_are_those_of_ranks_that_live(make: Make, daisy: Any) -> None:
     make(A)
     ran = daisy("runs", "show", "a", "--stacks")

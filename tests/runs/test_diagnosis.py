@@ -64,7 +64,7 @@ def _failed(message: str, **more: Any) -> dict[str, Any]:
     [
         (OOM, "out of memory: fewer tokens at once help"),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried", "out of memory"),
-        (FULL, "the disk is full: make room (`daisy runs prune` frees checkpoints) and resume"),
+        (FULL, "the disk is full: make room and resume"),
         ("OSError: [Errno 122] Disk quota exceeded", "the disk is full"),
         (
             "[rank1]:[E1123] [PG ID 0 Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=41, "
@@ -86,6 +86,17 @@ def test_what_a_log_says_is_told_in_words_with_what_to_do(run: RunDirectory, tex
     assert reason.startswith("rank 1 (process 4242) ended with exit code 1; ")
     assert "\n" not in reason
     assert not explained, "another try may help"
+
+
+def test_pruning_is_advised_where_there_is_more_than_the_last_and_the_best_checkpoint(run: RunDirectory) -> None:
+    _log(run, "rank0", FULL)
+    for step, is_said in ((1, False), (2, False), (3, True)):
+        saved = run.checkpoints / f"step_{step:09}"
+        saved.mkdir(parents=True)
+        (saved / "manifest.json").touch()
+        if step == 1:
+            (run.checkpoints / "best").symlink_to(saved.name)
+        assert ("daisy runs prune" in failure_reason(run, [], 1)[0]) is is_said, step
 
 
 def test_what_a_rank_noted_comes_first_and_is_put_in_words(run: RunDirectory) -> None:

@@ -208,3 +208,64 @@ def test_what_is_stalled_is_part_of_the_state_of_a_run_that_lives(run: RunDirect
     assert run_status(run, _now(run) + 10).stalls == ()
     (stall,) = run_status(run, _now(run) + 40).stalls
     assert (stall.rank, stall.phase, stall.silent) == (0, "step", True)
+
+
+@pytest.mark.parametrize("phase", ["running", "stopping", "ended"])
+def test_a_supervisor_that_lives_without_a_rank_has_a_run_that_is_stalled(
+    run: RunDirectory, dead: tuple[int, str], phase: str
+) -> None:
+    _watch(run, phase)
+    _beat(run, "step", dead)
+    _beat(run, "step", dead, rank=1)
+    written = run.supervisor.stat().st_mtime
+    soon, late = run_status(run, written + 14), run_status(run, written + 58)
+    assert (soon.state, soon.stalls, soon.ranks_ended) == (late.state, (), False), "it may just be about to write it"
+    assert (late.alive, late.ranks_ended) == (True, True)
+    said = "its ranks have ended and its supervisor has not written how (nothing was heard for 58 s)"
+    assert [str(stall) for stall in late.stalls] == [said]
+    _end(run, "failed")
+    assert run_status(run, written + 58)[:2] == ("failed", False)
+
+
+def test_one_rank_that_lives_is_heard_for_all(run: RunDirectory, dead: tuple[int, str]) -> None:
+    _watch(run, "running")
+    _beat(run, "step", dead)
+    _beat(run, "step", rank=1)
+    status = run_status(run, run.supervisor.stat().st_mtime + 58)
+    assert (status.ranks_ended, [stall.rank for stall in status.stalls]) == (False, [1])
+
+
+@pytest.mark.parametrize("phase", ["queued", "starting"])
+def test_ranks_of_the_attempt_before_say_nothing_of_this_one(
+    run: RunDirectory, dead: tuple[int, str], phase: str
+) -> None:
+    _beat(run, "step", dead)
+    _watch(run, phase)
+    assert run_status(run, run.supervisor.stat().st_mtime + 1000)[:5:4] == (phase, ())
+
+
+def test_without_a_heartbeat_torchrun_tells_whether_ranks_live(run: RunDirectory, dead: tuple[int, str]) -> None:
+    for torchrun, ended in ((dead[0], True), (os.getpid(), False), (None, False)):
+        _watch(run, "running", torchrun=torchrun)
+        written = run.supervisor.stat().st_mtime
+        assert not run_status(run, written + 14).stalls
+        assert run_status(run, written + 58).ranks_ended is ended
+
+
+def test_ranks_of_another_machine_are_not_said_to_have_ended(run: RunDirectory, dead: tuple[int, str]) -> None:
+    _watch(run, "running", dead, host="elsewhere")
+    _beat(run, "step", dead)
+    assert run_status(run, run.supervisor.stat().st_mtime + 50)[:5:4] == ("running", ())
+
+
+def test_what_is_damaged_is_named_where_it_would_tell_how_a_run_is(run: RunDirectory, dead: tuple[int, str]) -> None:
+    _watch(run, "running", dead)
+    run.exit.write_text("{")
+    assert run_status(run).reason == "how it ended is not known: exit.json cannot be read"
+    run.supervisor.write_text("[]")
+    assert run_status(run).reason == "how it ended is not known: supervisor.json cannot be read"
+    for path in (run.run, run.launch, run.supervisor, run.exit):
+        path.write_text("garbage")
+    names = "run.json and launch.json and supervisor.json and exit.json"
+    assert run_status(run).reason == f"how it ended is not known: {names} cannot be read"
+    assert run_status(run)[:2] == ("lost", False)

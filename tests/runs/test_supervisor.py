@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from support import ROOT, until
 
 from core.runs import control
 from core.runs.directory import RunDirectory, RunError, read_object, read_records, write_object
+from core.runs.heartbeat import heartbeats
 from core.runs.launch import Launch, start
 from core.runs.leases import Leases, Wanted
 from core.runs.lock import is_held
@@ -478,3 +480,17 @@ def test_leases_that_cannot_be_used_are_the_reason_of_a_failure(
     assert (status.state, status.alive) == ("failed", False)
     assert "for the leases of devices" in str(status.reason)
     assert json.loads(run.exit.read_text())["code"] == 1
+
+
+def test_ranks_that_die_under_a_stopped_supervisor_are_told_and_once_woken_it_writes_how(begin: Begin) -> None:
+    run, supervisor = begin(HANGS)
+    until(_state(run, "running"))
+    os.kill(supervisor.pid, signal.SIGSTOP)
+    (beat,) = heartbeats(run)
+    os.kill(beat["pid"], signal.SIGKILL)
+    until(lambda: heartbeats(run) == [])
+    assert not run_status(run).stalls, "it may just be about to write it"
+    status = run_status(run, time.time() + 60)
+    assert (status.state, status.alive, status.ranks_ended) == ("running", True, True)
+    os.kill(supervisor.pid, signal.SIGCONT)
+    assert _ended(run, supervisor)["outcome"] == "failed"

@@ -318,6 +318,50 @@ def test_keys_move_the_cursor_from_point_to_point() -> None:
     assert app.said[-1].x is None
 
 
+def test_a_cursor_among_few_points_jumps_from_one_to_the_next() -> None:
+    async def story(pilot: Pilot[Any], chart: BrailleChart) -> None:
+        chart.show([Line("train", SPARSE, 0)])
+        await pilot.press("home")
+        seen = [chart.cursor]
+        for _ in range(5):
+            await pilot.press("right")
+            seen.append(chart.cursor)
+        assert seen == [20.0, 40.0, 60.0, 80.0, 100.0, 100.0]
+        for _ in range(5):
+            await pilot.press("left")
+        assert chart.cursor == 20.0
+        await pilot.hover(chart, (40, 5))
+        await pilot.press("escape")
+        await pilot.hover(chart, (30, 5))
+        assert chart.cursor in SPARSE.x
+        chart.cursor, chart.view = 40.0, (30.0, 50.0)
+        await pilot.press("right")
+        assert chart.cursor == 60.0
+        assert chart.view is not None
+        assert chart.view[0] <= 60.0 <= chart.view[1], "the view comes along"
+        await pilot.press("left")
+        assert chart.cursor == 40.0
+        assert chart.view[0] <= 40.0 <= chart.view[1]
+
+    play(story)
+
+
+def test_a_value_of_another_step_than_the_cursors_says_its_own() -> None:
+    async def story(pilot: Pilot[Any], chart: BrailleChart) -> None:
+        chart.show([Line("train", STEPS, 0), Line("val", SPARSE, 1)])
+        chart.cursor = 47.0
+        assert "val 6.6 @40" in rows(chart)[0]
+        assert "train 0.21277  " in rows(chart)[0]
+        chart.cursor = 40.0
+        assert "@" not in rows(chart)[0]
+        chart.x = "time"
+        chart.show([Line("train", STEPS, 0), Line("val", SPARSE, 1)], origin=0.0)
+        chart.cursor = 47.0
+        assert "val 6.6 @0:40" in rows(chart)[0]
+
+    play(story)
+
+
 def test_escape_without_a_cursor_is_somebody_elses() -> None:
     pressed = []
 

@@ -15,6 +15,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from daisy_tui import key_order
 from daisy_tui.app import DaisyApp
 from daisy_tui.screens import compose as compose_module
 from daisy_tui.screens.confirm import ConfirmScreen
@@ -87,6 +88,22 @@ def test_a_dialogue_is_answered_once(services: Services) -> None:
 
     drive(app, story)
     assert answers == [True]
+
+
+@pytest.mark.parametrize("keys", [["escape"], ["n"], ["y"], ["enter"], ["tab", "enter"]])
+def test_a_key_that_closes_a_dialogue_holds_up_no_other(
+    services: Services, monkeypatch: pytest.MonkeyPatch, keys: list[str]
+) -> None:
+    monkeypatch.setattr(key_order, "_PATIENCE_S", 60.0)
+    app = app_of(services)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        app.push_screen(ConfirmScreen("Sure?", [], None))
+        await finish(pilot)
+        burst(pilot, [*keys, "slash", *"ab"])
+        await until(pilot, lambda: "ab" in words(app))
+
+    drive(app, story)
 
 
 def test_a_key_whose_widget_goes_holds_up_no_other(services: Services) -> None:

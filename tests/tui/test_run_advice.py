@@ -74,7 +74,7 @@ def test_what_a_stall_means_depends_on_the_phase(phase: str, word: str) -> None:
     ("log", "what", "do", "action"),
     [
         ("torch.OutOfMemoryError: CUDA out of memory.", ": out of memory", "activation_checkpointing=true", "resume"),
-        ("OSError: [Errno 28] No space left on device", ": the disk is full", "`daisy runs prune`", "checkpoints"),
+        ("OSError: [Errno 28] No space left on device", ": the disk is full", "no checkpoint to spare", "resume"),
         ("ValueError: nobody knows", "ValueError: nobody knows", "Its log says more", "log"),
     ],
 )
@@ -91,6 +91,28 @@ def test_a_failure_as_the_supervisor_words_it_comes_with_what_to_do(
     assert said.what.endswith(what)
     assert do in said.do
     assert "step_000000040" in said.do
+
+
+def test_pruning_is_advised_only_where_it_frees_something() -> None:
+    status = failed("the last checkpoint could not be saved: No space left on device")
+    for found in (advice(status, spare_checkpoints=2), advice(RUNNING, disk_free=0, spare_checkpoints=2)):
+        assert ("`daisy runs prune`" in only(found).do, only(found).action) == (True, "checkpoints")
+    for found in (advice(status), advice(RUNNING, disk_free=0)):
+        assert "prune" not in only(found).do
+        assert "room" in only(found).do
+
+
+def test_ranks_that_have_ended_while_nobody_says_how_are_told_with_what_holds_it_up() -> None:
+    stall = Stall(0, "step", 58.0, silent=True, ended=True)
+    status = RUNNING._replace(stalls=(stall,), supervisor={"started": 1000.0, "pid": 77})
+    said = only(advice(status, last_checkpoint="step_000000040"))
+    assert said.what == f"I{str(stall)[1:]}"
+    assert said.severity == ERROR
+    assert "If its disk is full, make room" in said.do
+    assert "`kill -CONT 77`" in said.do
+    assert said.do.endswith("it goes on from step_000000040")
+    event = {"time": 2000.0, "event": "failed", "message": "the last checkpoint could not be saved"}
+    assert only(advice(status, [event])).do.startswith("It failed: the last checkpoint could not be saved. If")
 
 
 def test_a_killed_rank_and_a_busy_device_come_with_what_to_do() -> None:
@@ -129,7 +151,8 @@ def test_a_checkpoint_that_was_not_saved_counts_until_one_was() -> None:
     full = warning("checkpoint of step 40 not saved: No space left on device")
     said = only(advice(RUNNING, [full, full | {"time": 2001.0}]))
     assert said.severity == ERROR
-    assert said.action == "checkpoints"
+    assert (said.action, "no checkpoint to spare" in said.do) == ("", True)
+    assert only(advice(RUNNING, [full], spare_checkpoints=1)).action == "checkpoints"
     assert advice(RUNNING, [full, {"time": 2002.0, "event": "checkpoint", "path": "step_000000050"}]) == []
 
 

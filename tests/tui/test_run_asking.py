@@ -334,6 +334,35 @@ def test_settings_that_cannot_be_are_said_in_the_form(
     tell(services, story)
 
 
+def test_a_verdict_is_withdrawn_while_the_settings_are_others_than_it_is_about(
+    services: Services, said: ScriptedCommands, make_run: MakeRun
+) -> None:
+    make_run("x", "stopped")
+    said.answers[DRY] = verdict("different", "the training shards are not those that this run read")
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        await press(pilot, "r")
+        form = pilot.app.screen
+        assert isinstance(form, ResumeForm)
+        form.query_one("#force", Checkbox).value = True
+        await finish(pilot)
+        assert "as another run" in words(pilot.app)
+        form.query_one("#overrides", Input).value = "max_seq_len=99999"
+        await finish(pilot)
+        assert "as another run" not in words(pilot.app)
+        assert "? How it would go on with these settings is not checked yet." in words(pilot.app)
+        assert "--force" not in words(pilot.app), "what was agreed to was another"
+        form.query_one("#overrides", Input).value = "'"
+        await finish(pilot)
+        assert "is not checked yet" in words(pilot.app)
+        form.query_one("#overrides", Input).value = ""
+        await finish(pilot)
+        assert "as another run" in words(pilot.app)
+        assert "not checked" not in words(pilot.app)
+
+    tell(services, story)
+
+
 def test_a_resume_that_cannot_be_judged_says_why(services: Services, said: ScriptedCommands, make_run: MakeRun) -> None:
     make_run("x", "lost")
     said.answers[DRY] = CommandError("shards/x_train_*.bin: no such file", code=2)

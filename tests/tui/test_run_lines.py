@@ -231,3 +231,24 @@ def test_the_colours_of_cursor_and_selection_let_the_ground_through_as_far_as_th
         assert laid_over("chosen") in grounds(2)
 
     tell(app, story)
+
+
+def test_a_line_that_goes_on_to_the_right_says_so_and_its_end_does_not() -> None:
+    class Wide(Probe):
+        def row(self, index: int) -> Row:
+            return [(f"line {index} " + "x" * 100 * index + "end", "")]
+
+        def show(self, number: int, moved: int = 0) -> None:
+            self.lines.show(number, self.row, 120, moved=moved)
+
+    app = Wide(2)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        first, second, *_ = words(app).splitlines()
+        assert first.rstrip() == "line 0 end"
+        assert second[: app.lines.width].endswith("x…")
+        await pilot.press(*["right"] * 20)
+        assert "…" not in words(app)
+        assert "xend" in words(app)
+
+    tell(app, story)

@@ -141,6 +141,7 @@ def test_events_and_spikes_are_marks_and_a_lasting_spike_is_advice(make_run: Mak
 
 def test_a_stalled_rank_and_a_full_disk_become_advice(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_run("x", "running", stalled_s=95.0)
+    write_checkpoints(path, 10, 20)
     monkeypatch.setattr(run_look.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
     look = look_at(reader_of(path))
     assert [one.action for one in look.advice] == ["stacks", "checkpoints"]

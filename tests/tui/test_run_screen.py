@@ -546,3 +546,43 @@ def test_names_of_runs_and_reasons_are_never_markup(services: Services, make_run
         await press(pilot, "h", "escape", "p", "escape", "X", "escape")
 
     tell(services, story)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl"])
+def test_a_file_that_cannot_be_read_is_named_in_sight_and_when_it_can_the_run_is_shown(
+    services: Services, make_run: MakeRun, name: str
+) -> None:
+    path = make_run("x", "running")
+    (path / name).rename(path / "kept")
+    (path / name).mkdir()
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        await settle(pilot)
+        assert "✗ 20260301-110000-x cannot be read." in words(pilot.app)
+        assert f"✗ {name}: Is a directory." in words(pilot.app)
+        await press(pilot, "h")
+        assert "Is a directory" in words(pilot.app)
+        await press(pilot, "escape")
+        (path / name).rmdir()
+        (path / "kept").rename(path / name)
+        await settle(pilot)
+        assert "● running  20260301-110000-x" in words(pilot.app)
+        assert "cannot be read" not in words(pilot.app)
+        assert "Is a directory" not in words(pilot.app)
+
+    tell(services, story)
+
+
+def test_a_run_that_was_shown_stays_where_its_files_cannot_be_read_any_more(
+    services: Services, make_run: MakeRun
+) -> None:
+    path = make_run("x", "running")
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        (path / "events.jsonl").unlink()
+        (path / "events.jsonl").mkdir()
+        await settle(pilot)
+        assert "● running  20260301-110000-x" in words(pilot.app)
+        assert "Is a directory" in words(pilot.app)
+
+    tell(services, story, WIDE)

@@ -20,6 +20,7 @@ from daisy_tui.runs.run_look import RunLook, RunReader, View
 from daisy_tui.runs.run_text import checkpoint_cells, figures, progress
 from daisy_tui.runs.runs_cells import cells, fitting
 from daisy_tui.runs.watching import RunsWatch
+from daisy_tui.widgets.run_header import header
 
 MakeRun = Callable[..., Path]
 
@@ -61,6 +62,45 @@ def test_the_speed_of_a_run_that_ended_is_said_to_be_its_last(make_run: MakeRun,
     assert "tokens/s" not in found
 
 
+def test_the_speed_of_a_stalled_run_is_its_last_and_it_has_no_eta(make_run: MakeRun) -> None:
+    path = make_run("x", "running", target_steps=80, stalled_s=95.0)
+    found = dict(figures(look_at(path)))
+    assert found["last tokens/s"] == "512"
+    assert {"tokens/s", "ETA"}.isdisjoint(found)
+    (row,) = RunsWatch(path.parent, lambda: NOW).look()
+    shown = {
+        column.key: cell.text.strip()
+        for column, cell in zip(fitting(250), cells(row, False, fitting(250), {}), strict=True)
+    }
+    assert (shown["state"], shown["tokens_per_s"], shown["eta_s"], shown["mfu"]) == ("! stalled", "", "", "")
+
+
+def test_a_start_after_the_first_is_said_to_be_the_last(make_run: MakeRun) -> None:
+    path = make_run("x", "finished")
+    assert "started" in dict(figures(look_at(path)))
+    for name in ("launch.json", "supervisor.json", "exit.json"):
+        write_object(path / name, json.loads((path / name).read_text()) | {"attempt": 2})
+    assert "last started" in dict(figures(look_at(path)))
+    assert "started" not in dict(figures(look_at(path)))
+
+
+@pytest.mark.parametrize(("width", "rows"), [(80, 3), (120, 3), (200, 2)])
+def test_figures_keep_their_places_in_the_header_while_they_change(make_run: MakeRun, width: int, rows: int) -> None:
+    look, widths = look_at(make_run("x", "running", target_steps=80)), dict[str, int]()
+
+    def places(**point: float) -> dict[str, tuple[int, int]]:
+        lines = header(look._replace(point=look.point | point), width, rows, widths).plain.split("\n")
+        names = ("step", "train", "val", "ETA", "tokens/s", "MFU", "process RAM", "on cpu", "grad")
+        found = {name: (row, line.find(f" {name}")) for row, line in enumerate(lines) for name in names if name in line}
+        assert max(map(len, lines)) <= width
+        return found
+
+    longest = places(tokens_per_s=123_456.0, grad_norm=1.234e-5, memory=1000 << 20, mfu=0.4)
+    assert places(tokens_per_s=1.0, grad_norm=1.0, memory=3 << 30, mfu=0.04) == longest
+    assert places(tokens_per_s=99_000.0, grad_norm=0.12, memory=300 << 20, mfu=0.4) == longest
+    assert len(longest) >= 7
+
+
 def test_of_a_run_that_has_not_begun_nothing_is_made_up(make_run: MakeRun) -> None:
     look = look_at(make_run("x", "queued", steps=0))
     assert {"step", "train", "ETA", "memory", "process RAM"}.isdisjoint(dict(figures(look)))
@@ -95,7 +135,7 @@ def test_figures_that_are_no_numbers_break_nothing(make_run: MakeRun, value: str
         ({"event": "not_finite", "loss": "nan", "grad_norm": "inf"}, "loss nan, gradient inf", "error"),
         (
             {"event": "memory", "peak": 300 << 20, "before": 100 << 20, "estimated": 150 << 20, "checkpoint": 1},
-            "200.0 MiB of device memory at the first step's peak; 150.0 MiB estimated for tensors",
+            "200.0 MiB of memory at the first step's peak; 150.0 MiB estimated for tensors",
             "",
         ),
         ({"event": "checkpoint"}, "", "good"),
