@@ -40,10 +40,10 @@ class Step(NamedTuple):
     run: Path | None = None
 
 
-def first_steps(folder: Path) -> tuple[Step, Step, Step]:
-    """The three steps as they stand in a folder. It reads a few small files."""
+def first_steps(folder: Path, now: float | None = None) -> tuple[Step, Step, Step]:
+    """The three steps as they stand in a folder at a time of day. It reads a few small files."""
     data = _data(folder)
-    training = _training(folder, data)
+    training = _training(folder, data, now)
     return data, training, _chat(folder, training)
 
 
@@ -65,13 +65,13 @@ def _data(folder: Path) -> Step:
     return step._replace(state="done", words=f"{count(tokens)} tokens in {plural(documents, 'document')}")
 
 
-def _training(folder: Path, data: Step) -> Step:
+def _training(folder: Path, data: Step, now: float | None) -> Step:
     first = None if data.state == "done" else "the novels come first"
     step = Step("train", "Train the demo model", "todo", "a few minutes on two slow cores", ("train", "demo"), first)
     run = next((run for run in all_runs(folder / "runs") if _is_demo(run)), None)
     if run is None:
         return step
-    status = run_status(run)
+    status = run_status(run, now)
     facts = summary(run, status)
     step = step._replace(run=run.path)
     share = min(1.0, (facts["tokens"] or 0) / facts["target_tokens"]) if facts["target_tokens"] else 0.0

@@ -86,7 +86,7 @@ class StartScreen(DaisyScreen):
     def _look(self) -> tuple[Step, ...]:
         from daisy_tui.first_steps import first_steps
 
-        return first_steps(self.services.folder)
+        return first_steps(self.services.folder, self.services.clock())
 
     def _take_steps(self, steps: tuple[Step, ...]) -> None:
         if steps == self._steps:
