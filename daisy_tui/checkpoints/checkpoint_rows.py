@@ -169,12 +169,13 @@ def _step(name: str) -> str:
 
 
 def _fitted(pieces: Sequence[tuple[str, str]], width: int) -> Line:
-    """Pieces in exactly so many cells: cut with `…`, or filled with blanks."""
+    """Pieces in exactly so many cells: cut with `…`, or filled with blanks. Of runs, the ends tell them apart."""
     fitted: list[tuple[str, str]] = []
     left = max(0, width)
     for text, part in pieces:
         if cell_len(text) > left:
-            fitted.append((set_cell_size(text, left - 1) + "…" if left else "", part))
+            cut = cut_front(text, left) if part == "strong" else set_cell_size(text, left - 1) + "…"
+            fitted.append((cut if left else "", part))
             left = 0
             break
         fitted.append((text, part))

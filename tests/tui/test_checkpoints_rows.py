@@ -93,6 +93,13 @@ def test_a_line_says_step_marks_figures_and_what_is_wrong() -> None:
     assert "manifest.json: missing" in _lines(rows, 120)[_names(rows).index(BROKEN.name)]
 
 
+def test_of_a_run_with_a_long_name_the_end_is_seen() -> None:
+    rows = arranged(
+        Found((ListedRun(Path("/x/runs/20260301-110000-my_demo-lr_scale-0.5"), None),), ()), Path("/x"), BY["lineage"]
+    )
+    assert _lines(rows, 40)[0].split()[0].endswith("my_demo-lr_scale-0.5")
+
+
 def test_marks_keep_their_signs_where_their_words_have_no_room() -> None:
     rows = arranged(FOUND, Path("/x"), BY["lineage"])
     text = dict(zip(_names(rows), _lines(rows, 48), strict=True))
