@@ -64,9 +64,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real processes and pictures of whole screens take minutes."""
+    """Real processes, pictures of whole screens, and every worker that fails take minutes."""
     for item in items:
-        if item.path.parent.name == "e2e" or item.path.stem.endswith("_pictures"):
+        if item.path.parent.name == "e2e" or item.path.stem.endswith(("_pictures", "_workers")):
             item.add_marker(pytest.mark.long)
 
 
