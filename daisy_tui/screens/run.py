@@ -194,7 +194,7 @@ class RunScreen(RunView):
         name, path = f"rank{rank}", self._subject.run.logs / f"rank{rank}.log"
 
         def show(place: int | None) -> None:
-            self.tabs.active = "log"
+            self.show_tab("log")
             self.log_pane.open_log(name, place)
 
         self.in_thread("stacks", lambda: last_stacks(path), show)
@@ -281,11 +281,11 @@ class RunScreen(RunView):
         self.app.push_screen(AdviceScreen(self.advice, self.key_of))
 
     def action_show(self, tab: str) -> None:
-        self.tabs.active = tab
+        self.show_tab(tab)
 
     def action_step(self, by: int) -> None:
         names = list(TABS)
-        self.tabs.active = names[(names.index(self.tabs.active) + by) % len(names)]
+        self.show_tab(names[(names.index(self.tabs.active) + by) % len(names)])
 
     def action_log_y(self) -> None:
         self.charts.toggle_log_y()

@@ -104,7 +104,7 @@ class RunView(DaisyScreen):
         if (run := what.get("run")) is not None:
             self.show_run(self.services.folder / run)
         if (tab := what.get("tab")) in TABS:
-            self.tabs.active = str(tab)
+            self.show_tab(str(tab))
 
     # What is on the screen
 
@@ -250,6 +250,12 @@ class RunView(DaisyScreen):
     @on(LogPane.Wished)
     def _look_at_log_now(self) -> None:
         self._log_poll.now()
+
+    def show_tab(self, tab: str) -> None:
+        """Go to one of TABS."""
+        if tab != self.tabs.active and not isinstance(self.focused, Tabs):
+            self.set_focus(None)  # or what hides hands it to its neighbour, and the tabs come back to that one
+        self.tabs.active = tab
 
     @on(TabbedContent.TabActivated)
     def _enter_tab(self) -> None:

@@ -15,6 +15,7 @@ from made_checkpoints import write_checkpoints
 from made_runs import CONFIG, NOW, STEP_TOKENS, log_point
 from terminal import app_of, drive, finish, settle, toasts, words
 from textual.pilot import Pilot
+from textual.widget import Widget
 
 from core.config.model_spec import ModelSpec
 from daisy_tui.app import DaisyApp
@@ -445,6 +446,25 @@ def test_tabs_are_reached_by_their_letters_by_brackets_and_by_the_mouse(services
         assert screen.tabs.active == "events"
 
     tell(services, story)
+
+
+@pytest.mark.parametrize(("first", "then"), [("charts", "E"), ("events", "L"), ("log", "E")])
+def test_a_tab_stays_where_one_goes_to_even_before_anything_in_it_takes_the_keys(
+    services: Services, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, first: str, then: str
+) -> None:
+    path = make_run("x", "running")
+
+    async def story(pilot: Pilot[Any], screen: RunScreen) -> None:
+        screen.context(run=path, tab=first)
+        await settle(pilot)
+        before = screen.tabs.active_pane
+        assert before is not None and screen.focused is not None and before in screen.focused.ancestors
+        with monkeypatch.context() as patched:  # as where the loop is busy
+            patched.setattr(Widget, "focus", lambda self, *_: self)
+            await press(pilot, then)
+            assert screen.tabs.active == {"E": "events", "L": "log"}[then]
+
+    tell(services, story, (160, 40))
 
 
 def test_config_and_events_are_searched(services: Services, make_run: MakeRun) -> None:
