@@ -19,8 +19,6 @@ class Action:
 
     `command` is the `daisy …` command that does the same, with placeholders; empty for what only changes the view.
     `acts`: it changes something, so that a read-only terminal refuses it; `footer`: the footer names it.
-    `opens_field`: what is typed next belongs into a field: such a key is taken before any widget sees it, so that
-    letters that come in the same moment, as over a slow line, follow it there.
     """
 
     id: str
@@ -30,7 +28,6 @@ class Action:
     command: str = ""
     acts: bool = False
     footer: bool = True
-    opens_field: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -47,7 +44,6 @@ def bindings(actions: Iterable[Action]) -> list[Binding]:
             show=action.footer,
             tooltip=action.help,
             id=action.id,
-            priority=action.opens_field,
         )
         for action in actions
         if action.key

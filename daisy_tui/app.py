@@ -179,11 +179,9 @@ class DaisyApp(App[None]):
             await self.key_order.take(event)
         else:
             await super().on_event(event)
-            if isinstance(event, Typed):
-                await self.key_order.reached(event)
 
     async def on_passed(self, message: Passed) -> None:
-        await self.key_order.passed(message.number)
+        await self.key_order.arrived(message)
 
     def on_open(self, message: Open) -> None:
         self.open(message.screen, **message.context)

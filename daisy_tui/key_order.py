@@ -1,9 +1,9 @@
 """What is typed is done in the order in which it was typed, each key when the one before it has had its effect.
 
-Textual gives a key to what has the focus when the key is read, and does what is bound to it after it has gone up to the
-app. Over a slow line letters come in one packet with the key that opens the dialogue they are for; what had the focus
-would take them for keys of its own, of which one stops a run. So a key waits here for the one before, and all wait for
-a dialogue or a screen that is on its way.
+Textual gives a key to what has the focus when the key is read, inserts a letter there, and does what is bound to a key
+after it has gone up to the app. Over a slow line or under load keys come in one packet: `0.5 ctrl+u 2` so became
+nothing in a field, and letters behind the key that opens a dialogue went to what had the focus before, of whose keys
+one stops a run. So a key waits here for the one before, and all wait for a dialogue or a screen that is on its way.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from textual import events
 from textual.app import App
 from textual.message import Message
+from textual.message_pump import MessagePump
 from textual.screen import Screen
 
 Typed = events.Key | events.Paste
@@ -26,11 +27,14 @@ _PATIENCE_S = 0.25  # for a key whose widget has gone, and which nobody will tel
 
 
 class Passed(Message):
-    """Goes up behind the key of that number; where it arrives, the key has had its effect."""
+    """Goes up behind the key of that number, and then behind what that key has caused; where it arrives, that is done.
 
-    def __init__(self, number: int) -> None:
+    A letter tells of itself by a message of its field's, which whoever listens gets behind the first trip.
+    """
+
+    def __init__(self, number: int, target: MessagePump, *, is_second: bool = False) -> None:
         super().__init__()
-        self.number = number
+        self.number, self.target, self.is_second = number, target, is_second
 
 
 class Held:
@@ -48,7 +52,6 @@ class KeyOrder:
         self._held: Held | None = None
         self._under_way = 0  # the number of the key that is, or 0
         self._number = 0
-        self._given: Typed | None = None
         self._screen: Screen[Any] | None = None  # that it was given to
 
     async def take(self, event: Typed) -> None:
@@ -62,10 +65,12 @@ class KeyOrder:
             number = self._under_way
             self._app.set_timer(_PATIENCE_S, lambda: self.passed(number))
 
-    async def reached(self, event: Typed) -> None:
-        """The app has done what is bound to a key that nothing below took."""
-        if event is self._given:
-            await self.passed(self._number)
+    async def arrived(self, trip: Passed) -> None:
+        """A trip has reached the app."""
+        if trip.number != self._under_way:
+            return
+        if trip.is_second or not trip.target.post_message(Passed(trip.number, trip.target, is_second=True)):
+            await self.passed(trip.number)
 
     def screen_changed(self) -> None:
         """A key may have closed the screen that it was given to, of which nothing comes up any more."""
@@ -87,9 +92,10 @@ class KeyOrder:
         if self._waiting and not self._under_way and self._held is None:
             self._number += 1
             number = self._under_way = self._number
-            self._given, self._screen = self._waiting.popleft(), self._app.screen
-            await self._give(self._given)
-            (self._app.focused or self._app.screen).post_message(Passed(number))
+            self._screen = self._app.screen
+            await self._give(self._waiting.popleft())
+            target = self._app.focused or self._app.screen
+            target.post_message(Passed(number, target))
 
     # What is on its way
 

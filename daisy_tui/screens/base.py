@@ -258,8 +258,6 @@ class DaisyScreen(SaysErrors, Screen[None]):
     # What Textual calls
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if self.is_typing and any(known.id == action and known.opens_field for known in self.ACTIONS):
-            return False  # in a field its key is a letter
         if self.services.readonly and any(known.id == action and known.acts for known in self.ACTIONS):
             return None  # dimmed, and without effect
         return super().check_action(action, parameters)

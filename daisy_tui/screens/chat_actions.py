@@ -15,7 +15,7 @@ def _hidden(id: str, key: str, title: str, help: str, command: str = "", *, acts
 
 
 ACTIONS = (
-    Action("words", "i", "Type", "Back to where one types; so does Enter, unless it means a token.", opens_field=True),
+    Action("words", "i", "Type", "Back to where one types; so does Enter, unless it means a token."),
     Action("source", "f2,s", "Model", "Choose a checkpoint, or a run to follow.", "daisy serve CKPT|RUN", acts=True),
     Action("lens", "f3,l", "Lens", "Colour tokens by probability, by entropy, or not at all."),
     Action("parameters", "f4,p", "Params", "Show or hide the parameters and the system prompt."),

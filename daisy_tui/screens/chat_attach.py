@@ -18,7 +18,6 @@ from core.text import printable
 from daisy_tui.chatting.serving import Server
 from daisy_tui.chatting.sources import Source
 from daisy_tui.widgets.dialogue import Dialogue
-from daisy_tui.widgets.in_order import OrderedInput
 
 Attach = Callable[[str, str | None], Server]
 
@@ -36,8 +35,8 @@ class AttachScreen(Dialogue[Server | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialogue attach"):
             yield Static(Content("Attach to a server that runs already"), classes="dialogue-title")
-            yield OrderedInput(self._url, id="attach-url", placeholder="URL", compact=True)
-            yield OrderedInput(id="attach-key", placeholder="API key, if it has one", password=True, compact=True)
+            yield Input(self._url, id="attach-url", placeholder="URL", compact=True)
+            yield Input(id="attach-key", placeholder="API key, if it has one", password=True, compact=True)
             if self._known:
                 yield Static(Content("on this machine:"), classes="hint")
                 yield OptionList(*(Option(_line(source)) for source in self._known), markup=False)

@@ -15,7 +15,6 @@ ACTIONS: Final = (
         "slash",
         "Filter",
         "Only what has these words: of run, step, best, incomplete, -debug.",
-        opens_field=True,
     ),
     Action("order", "o", "Order", "By descent, run, age, loss or size.", "daisy runs checkpoints --tree"),
     Action("mark", "m", "Mark", "Mark it, to see how others differ from it."),

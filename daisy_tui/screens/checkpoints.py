@@ -33,7 +33,6 @@ from daisy_tui.screens.weights_reader import WeightsReader
 from daisy_tui.widgets.checkpoint_forms import CopyForm, PruneForm
 from daisy_tui.widgets.checkpoint_list import CheckpointList
 from daisy_tui.widgets.checkpoint_pane import TABS, CheckpointPane, Shown
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.job_bar import JobBar
 from daisy_tui.widgets.run_forms import CommandForm, ResumeForm
 from daisy_tui.widgets.run_lines import LineList
@@ -83,7 +82,7 @@ class CheckpointsScreen(DaisyScreen):
 
     def body(self) -> ComposeResult:
         yield Static("", id="checkpoint-facts", markup=False)
-        yield OrderedInput(placeholder=_FILTER, id="filter", compact=True)
+        yield Input(placeholder=_FILTER, id="filter", compact=True)
         with Horizontal(id="checkpoint-body"):
             yield CheckpointList()
             yield CheckpointPane(self._weights)

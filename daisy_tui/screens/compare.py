@@ -28,7 +28,6 @@ from daisy_tui.settings import X_KINDS
 from daisy_tui.widgets.chart import BrailleChart
 from daisy_tui.widgets.compare_list import CompareList
 from daisy_tui.widgets.compare_table import CompareTable
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.pick_entries import series_entries
 
 _EVERY_S = 0.5
@@ -56,7 +55,6 @@ class CompareScreen(DaisyScreen):
             "Filter",
             "Narrow the list: state:running val<3.5 -debug …",
             "daisy runs list QUERY",
-            opens_field=True,
         ),
         Action("layout", "z", "Layout", "Chart and table, only the chart, or only the table."),
         Action("next(1)", "n", "Next series", "Draw the next series.", footer=False),
@@ -76,7 +74,7 @@ class CompareScreen(DaisyScreen):
         yield Static("", id="compare-problem", markup=False)
         with Horizontal(id="compare-main"):
             with Vertical(id="compare-side"):
-                yield OrderedInput(placeholder="state:running val<3.5 -debug", compact=True, id="compare-filter")
+                yield Input(placeholder="state:running val<3.5 -debug", compact=True, id="compare-filter")
                 yield CompareList()
             yield BrailleChart("train loss", id="compare-chart")
         yield CompareTable()

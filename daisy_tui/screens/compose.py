@@ -71,7 +71,6 @@ class ComposeScreen(LaunchScreen):
             "slash",
             "Search",
             "Show the fields in whose name, group or help the words stand.",
-            opens_field=True,
         ),
         Action("touched", "t", "Touched", "Show only what was touched, or everything again.", footer=False),
         Action("effect", "v", "Effect", "What the fields come to, in their place or beside them."),

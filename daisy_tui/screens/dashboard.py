@@ -31,7 +31,6 @@ from daisy_tui.widgets.dashboard_text import (
     queue_line,
     servers_lines,
 )
-from daisy_tui.widgets.in_order import OrderedInput
 
 if TYPE_CHECKING:
     from core.runs.telemetry import Snapshot
@@ -83,7 +82,7 @@ class DashboardScreen(DaisyScreen):
         yield Line(id="counts")
         with Horizontal(id="filter-row"):
             yield Static("/", id="filter-sign")
-            yield OrderedInput(
+            yield Input(
                 placeholder="state:running val<3.5 cfg.model_dim>=768 tag:baseline -debug", compact=True, id="filter"
             )
         yield Static("", id="filter-problem", markup=False)

@@ -18,7 +18,6 @@ ACTIONS: Final = (
         "Filter",
         "Pick runs, such as state:running val<3.5 -debug.",
         "daisy runs list QUERY",
-        opens_field=True,
     ),
     Action("mark", "space", "Mark", "Pick a run out, to compare it with others, and go to the next one."),
     Action("compare", "v", "Compare", "Overlay the marked runs.", "daisy runs compare RUN RUN"),

@@ -30,7 +30,6 @@ from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.screens.prepare import PrepareScreen
 from daisy_tui.widgets.dataset_text import facts, histogram, list_entry, verdict
 from daisy_tui.widgets.document_view import DocumentView, document_head
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.job_bar import JobBar
 
 _LOOK_EVERY_S = 3.0
@@ -80,9 +79,7 @@ class DataScreen(DaisyScreen):
             yield OptionList(id="datasets", markup=False)
             with Vertical(id="document-pane"):
                 yield Static("", id="document-head", markup=False)
-                yield OrderedInput(
-                    placeholder="number of the document", id="document-number", type="integer", compact=True
-                )
+                yield Input(placeholder="number of the document", id="document-number", type="integer", compact=True)
                 yield DocumentView("looking for datasets …", id="document")
             with VerticalScroll(id="about-pane"):
                 yield Static("", id="facts", markup=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -20,12 +19,10 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from daisy_tui.widgets.dialogue import Dialogue
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.pick_entries import Entry
 
 Answer = TypeVar("Answer")
 _MOST = 200
-_MOVES = {"up": "cursor_up", "down": "cursor_down", "pageup": "page_up", "pagedown": "page_down"}
 
 
 class PickScreen(Dialogue[Answer | None], Generic[Answer]):
@@ -35,7 +32,14 @@ class PickScreen(Dialogue[Answer | None], Generic[Answer]):
     makes an entry of what was typed itself, where that is no entry's name. `footer` stands below the list.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Back"),
+        # The list is gone through while the field has the focus.
+        Binding("up", "move('cursor_up')", "Up", show=False),
+        Binding("down", "move('cursor_down')", "Down", show=False),
+        Binding("pageup", "move('page_up')", "Page up", show=False),
+        Binding("pagedown", "move('page_down')", "Page down", show=False),
+    ]
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class PickScreen(Dialogue[Answer | None], Generic[Answer]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialogue pick"):
             yield Static(Content(self._title), classes="dialogue-title")
-            yield OrderedInput(placeholder=self._placeholder, compact=True)
+            yield Input(placeholder=self._placeholder, compact=True)
             yield OptionList(markup=False, compact=True)
             if self._footer is not None:
                 yield self._footer
@@ -72,20 +76,15 @@ class PickScreen(Dialogue[Answer | None], Generic[Answer]):
     def on_input_changed(self) -> None:
         self._narrow()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self._narrow(event.value)  # and not to what was typed since
+    def on_input_submitted(self) -> None:
         self._take(self._options.highlighted)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         self._take(event.option_index)
 
-    async def on_key(self, event: events.Key) -> None:
-        """The list is gone through while the field has the focus; what is bound would be done after a later Enter."""
-        if event.key in _MOVES and isinstance(self.focused, Input):
-            event.stop()
-            self._narrow()  # by letters typed before, whose message may still be on its way
-            await self._options.run_action(_MOVES[event.key])
+    async def action_move(self, how: str) -> None:
+        await self._options.run_action(how)
 
     @property
     def _options(self) -> OptionList:
@@ -95,9 +94,9 @@ class PickScreen(Dialogue[Answer | None], Generic[Answer]):
         if place is not None and place < len(self._found):  # the list may have become shorter since the click
             self.dismiss(self._found[place].answer)
 
-    def _narrow(self, text: str | None = None) -> None:
+    def _narrow(self) -> None:
         """Show what fits: the best names first, then what was typed, then what fits by its note."""
-        typed = (self.query_one(Input).value if text is None else text).strip()
+        typed = self.query_one(Input).value.strip()
         if typed == self._typed:
             return
         self._typed = typed

@@ -19,7 +19,6 @@ from core.text import printable
 from daisy_tui.commands import command_line
 from daisy_tui.data.prepare_form import FORMATS, TOKENIZERS, PrepareForm
 from daisy_tui.widgets.dialogue import Dialogue
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.tick import Tick
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class PrepareScreen(Dialogue[PrepareForm | None]):
 
     def _input(self, name: str, empty: str) -> Input:
         suggester = SuggestFromList(TOKENIZERS) if name == "tokenizer" else None
-        return OrderedInput(placeholder=empty, id=name, compact=True, suggester=suggester)
+        return Input(placeholder=empty, id=name, compact=True, suggester=suggester)
 
     def on_mount(self) -> None:
         self.query_one("#source").focus()

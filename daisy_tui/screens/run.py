@@ -61,7 +61,6 @@ class RunScreen(RunView):
             "Search",
             "Only the lines that hold some text.",
             f"{_R} logs RUN --grep RE",
-            opens_field=True,
         ),
         Action("level", "l", "Level", "All lines, warnings and errors, or errors."),
         Action("inspect", "i", "Inspect", "Inspect the checkpoint.", "daisy inspect CHECKPOINT"),

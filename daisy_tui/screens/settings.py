@@ -13,7 +13,6 @@ from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 
 from daisy_tui.settings import X_KINDS, Settings
 from daisy_tui.widgets.dialogue import Dialogue
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.tick import Tick
 
 _MOST = 0.99
@@ -41,7 +40,7 @@ class SettingsScreen(Dialogue[Settings]):
                 yield Select([(kind, kind) for kind in X_KINDS], value=now.x, allow_blank=False, id="x")
             with Horizontal(classes="setting"):
                 yield Label("smoothing")
-                yield OrderedInput(f"{now.smoothing:g}", id="smoothing", compact=True)
+                yield Input(f"{now.smoothing:g}", id="smoothing", compact=True)
             yield Tick("charts begin with a logarithmic y", now.log_y, id="log_y", compact=True)
             yield Static("", classes="dialogue-error", id="problem")
             with Horizontal(classes="dialogue-buttons"):

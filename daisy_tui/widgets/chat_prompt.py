@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from textual import events
@@ -11,29 +10,17 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from daisy_tui.chatting.token_lines import shown
-from daisy_tui.widgets.in_order import InOrder
 
-_NEW_LINE = ("ctrl+j", "shift+enter", "alt+enter")
 ASKS = "Ask something: ⏎ sends, ctrl+j is a new line"
 
 
-class ChatField(InOrder, TextArea):
-    """A field in which the keys of dialogues act at once, so that letters which come in the same moment are theirs.
+class ChatField(TextArea):
+    """A field in which the screen's keys are the screen's; Textual would select text by two of them."""
 
-    Textual would select text by two of them.
-    """
-
-    DIALOGUES: ClassVar = {"f2": "source", "f6": "transcripts", "f7": "attach", "f9": "beside"}
-
-    async def _on_key(self, event: events.Key) -> None:
-        if self.screen.focused is not self:
-            event.prevent_default()  # it came while a dialogue was asked for: the screen gets it
-        elif event.key in self.DIALOGUES:
-            event.stop()
-            event.prevent_default()
-            await self.run_action(f"screen.{self.DIALOGUES[event.key]}")
-        else:
-            await super()._on_key(event)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f6", "screen.transcripts", "Transcripts", show=False),
+        Binding("f7", "screen.attach", "Attach", show=False),
+    ]
 
 
 class ChatPrompt(ChatField):
@@ -50,7 +37,12 @@ class ChatPrompt(ChatField):
         &:focus { border: round $primary; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "send", "Send")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "send", "Send"),
+        Binding("ctrl+j,shift+enter,alt+enter", "new_line", "New line", show=False),
+        Binding("pageup", "page(-1)", "What was said before", show=False),
+        Binding("pagedown", "page(1)", "What was said after", show=False),
+    ]
 
     class Sent(Message):
         """The person wants this asked."""
@@ -77,20 +69,15 @@ class ChatPrompt(ChatField):
         if self.text.strip():
             self.post_message(self.Sent(self, self.text))
 
+    def action_new_line(self) -> None:
+        self.insert("\n")
+
+    def action_page(self, by: int) -> None:
+        self.post_message(self.Paged(by))
+
     async def _on_key(self, event: events.Key) -> None:
-        # Here, in the order in which they were typed: a priority binding would send before the last letters are there.
-        acts: dict[str, Callable[[], object]] = {
-            "enter": self.action_send,
-            **dict.fromkeys(_NEW_LINE, lambda: self.insert("\n")),
-            "pageup": lambda: self.post_message(self.Paged(-1)),
-            "pagedown": lambda: self.post_message(self.Paged(1)),
-        }
-        if event.key in acts and self.screen.focused is self:
-            event.stop()
-            event.prevent_default()
-            acts[event.key]()
-        else:
-            await super()._on_key(event)
+        if event.key == "enter":
+            event.prevent_default()  # no new line of TextArea's; it is bound
 
 
 class ChatEditor(ChatField):
@@ -128,5 +115,3 @@ class ChatEditor(ChatField):
         if self.read_only and event.is_printable:
             event.stop()  # it would be a letter of the screen's, which nobody meant
             event.prevent_default()
-            return
-        await super()._on_key(event)

@@ -15,12 +15,11 @@ from textual.widgets import Input, Label, Static, TextArea
 
 from daisy_tui.chatting.sampling import ALTERNATIVES, PARAMETERS, Parameter, SamplingValueError
 from daisy_tui.widgets.chat_prompt import ChatField
-from daisy_tui.widgets.in_order import OrderedInput
 
 FIELDS = (*PARAMETERS, ALTERNATIVES)
 
 
-class ParameterField(OrderedInput):
+class ParameterField(Input):
     """What is typed for one parameter."""
 
     def __init__(self, parameter: Parameter) -> None:

@@ -17,7 +17,6 @@ from core.checkpoint.inspect import Inspection
 from core.text import plural, printable, size
 from daisy_tui.checkpoints.weights import weight_bytes
 from daisy_tui.commands import CommandError, Commands, Done
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.run_forms import CommandForm, FormError
 
 _SHOWN_NAMES = 6
@@ -38,7 +37,7 @@ class CopyForm(CommandForm):
     def fields(self) -> ComposeResult:
         with Horizontal(classes="form-row"):
             yield Label("into the folder")
-            yield OrderedInput(self._out, id="out", compact=True)
+            yield Input(self._out, id="out", compact=True)
         with Horizontal(classes="form-row"):
             yield Label("weights")
             forms = [("as they are", ""), ("float32", "float32"), ("bfloat16: half the size", "bfloat16")]
@@ -99,11 +98,11 @@ class PruneForm(CommandForm):
         for name, value, meaning in self.FIELDS:
             with Horizontal(classes="form-row"):
                 yield Label(name.replace("-", " "))
-                yield OrderedInput(value, id=name, compact=True, type="integer")
+                yield Input(value, id=name, compact=True, type="integer")
                 yield Label(meaning, classes="hint")
         with Horizontal(classes="form-row"):
             yield Label("keep one in")
-            yield OrderedInput(placeholder="none", id="keep-every", compact=True)
+            yield Input(placeholder="none", id="keep-every", compact=True)
             yield Label("tokens, such as 100M", classes="hint")
         yield Static("", id="plan")
 

@@ -18,13 +18,11 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from daisy_tui.widgets.in_order import InOrder
-
 # Pieces of a line: text, and the part whose style it has; "" for none.
 Row = Sequence[tuple[str, str]]
 
 
-class CursorList(InOrder, ScrollView, can_focus=True):
+class CursorList(ScrollView, can_focus=True):
     """Lines with a cursor. What it means to choose one, and with which keys, a subclass says."""
 
     DEFAULT_CSS = """

@@ -18,7 +18,6 @@ from textual.widgets import Input, Label, Static
 
 from core.text import printable
 from daisy_tui.composing.form_rows import Row
-from daisy_tui.widgets.in_order import OrderedInput
 
 _HINTS = {
     "flag": "⏎ turns it over",
@@ -31,7 +30,7 @@ _HINTS = {
 TYPED = frozenset({"whole", "count", "real", "numbers", "text", "globs", "sets", "words", "checkpoint"})
 
 
-class ValueInput(OrderedInput):
+class ValueInput(Input):
     """The line that is typed into: Enter keeps what was typed in it, Escape takes it back. It `ends` at once."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -30,7 +30,6 @@ from daisy_tui.composing.optimizer_edits import (
     removed,
 )
 from daisy_tui.widgets.dialogue import Dialogue
-from daisy_tui.widgets.in_order import OrderedInput
 
 _FIXED = ("group", "parameters", "optimizer")
 _TITLES = {"weight_decay": "decay"}
@@ -66,7 +65,7 @@ class OptimizerTable(Dialogue[None]):
             yield DataTable[Text](cursor_type="cell", zebra_stripes=True)
             with Horizontal():
                 yield Label("", id="cell-key", markup=False)
-                yield OrderedInput(id="cell-input", compact=True, disabled=True)
+                yield Input(id="cell-input", compact=True, disabled=True)
             yield Static(classes="dialogue-error", id="cell-said")
             hint = "⏎ changes, o other optimizer, a adds a missing group, ⌫ removes one, esc goes back"
             yield Static(Content(hint), classes="hint")

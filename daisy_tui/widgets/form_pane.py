@@ -18,7 +18,6 @@ from daisy_tui.composing.drafts import Draft
 from daisy_tui.composing.form_rows import Row, best_match
 from daisy_tui.widgets.form_editor import FieldEditor
 from daisy_tui.widgets.form_list import FieldList
-from daisy_tui.widgets.in_order import OrderedInput
 
 
 class FormPane(Vertical):
@@ -42,7 +41,7 @@ class FormPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(id="form-head")
-        yield OrderedInput(placeholder="words to search for; esc shows all", id="form-search", compact=True)
+        yield Input(placeholder="words to search for; esc shows all", id="form-search", compact=True)
         yield FieldList(self._edit, id="fields")
         yield FieldEditor(id="editor")
 

@@ -20,7 +20,6 @@ from textual.widgets import Input, Static
 from core.errors import DaisyError
 from core.text import printable
 from daisy_tui.widgets.dialogue import Dialogue
-from daisy_tui.widgets.in_order import OrderedInput
 
 if TYPE_CHECKING:
     from daisy_tui.app import DaisyApp
@@ -70,7 +69,7 @@ class Prompt(Dialogue[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialogue prompt"):
             yield Static(Content(self._title), classes="dialogue-title")
-            yield OrderedInput(self._value, placeholder=self._placeholder, compact=True)
+            yield Input(self._value, placeholder=self._placeholder, compact=True)
             with VerticalScroll(can_focus=False):
                 yield Static(id="prompt-outlook")
             yield Static(classes="dialogue-error", id="prompt-problem")

@@ -15,6 +15,7 @@ from textual.style import Style
 from textual.widgets import Static
 
 _KEPT = 2  # of the keys that work everywhere, where there is not room for all: help and palette
+_SIGNS = ("slash", "plus", "minus", "at", "backslash", "underscore")  # letters in a field, which Textual does not know
 _KEY = "bold $footer-key-foreground on $footer-key-background"
 _WORDS = "$footer-description-foreground on $footer-description-background"
 
@@ -92,6 +93,8 @@ def _keys(screen: Screen[object]) -> tuple[list[Key], list[Key]]:
     always: dict[str, Key] = {}
     is_typing = getattr(screen, "is_typing", False)
     for node, binding, is_enabled, tip in screen.active_bindings.values():
+        if is_typing and binding.key in _SIGNS:
+            continue
         if binding.show or binding.action == "command_palette" or (is_typing and binding.action == "step_out"):
             key = Key(binding.key, app.get_key_display(binding), binding.description, tip, is_enabled)
             (always if node is app else keys).setdefault(binding.action, key)

@@ -22,7 +22,6 @@ from core.text import printable
 from daisy_tui.commands import CommandError, Commands, Done, command_line
 from daisy_tui.runs.run_requests import COOLDOWN, SETTABLE
 from daisy_tui.widgets.dialogue import Dialogue
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.tick import Tick
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ class SetForm(CommandForm):
         for key, meaning in SETTABLE.items():
             with Horizontal(classes="form-row"):
                 yield Label(Content(key))
-                yield OrderedInput(placeholder=self._now.get(key, ""), id=key, compact=True)
+                yield Input(placeholder=self._now.get(key, ""), id=key, compact=True)
                 yield Label(Content(meaning), classes="hint")
         yield Tick("begin the cooldown now", id=COOLDOWN, compact=True)
 
@@ -226,7 +225,7 @@ class ExportForm(CommandForm):
             yield Select(options, value=self.KINDS[0][0], allow_blank=False, id="kind", compact=True)
         with Horizontal(classes="form-row"):
             yield Label("to")
-            yield OrderedInput(f"{self._run_name.rpartition('/')[2]}.csv", id="out", compact=True)
+            yield Input(f"{self._run_name.rpartition('/')[2]}.csv", id="out", compact=True)
         with Horizontal(classes="form-row", id="kept-row"):
             yield Label("checkpoints")
             yield Select([(kept, kept) for kept in self.KEPT], value="none", allow_blank=False, id="kept", compact=True)
@@ -263,7 +262,7 @@ class ResumeForm(CommandForm):
         yield Static("", id="verdict")
         with Horizontal(classes="form-row"):
             yield Label("with")
-            yield OrderedInput(placeholder="key=value …, such as target_tokens=10M", id="overrides", compact=True)
+            yield Input(placeholder="key=value …, such as target_tokens=10M", id="overrides", compact=True)
         yield Tick("wait in the queue where its devices are busy", self._queue, id="queue", compact=True)
         yield Tick("go on all the same, though it becomes another run", id="force", compact=True)
 

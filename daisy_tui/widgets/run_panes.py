@@ -21,7 +21,6 @@ from daisy_tui.runs.provenance import OTHER, SET, Provenance
 from daisy_tui.runs.run_look import RunLook
 from daisy_tui.runs.run_text import CHECKPOINT_HEADINGS, checkpoint_cells
 from daisy_tui.widgets.cursor_list import Row
-from daisy_tui.widgets.in_order import OrderedInput
 from daisy_tui.widgets.run_lines import LineList
 
 _SIGNS = {"error": "✗ ", "warning": "! ", "good": "✓ "}
@@ -49,7 +48,7 @@ class ListPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield from self.head()
-        field = OrderedInput(placeholder="search", compact=True, classes="search")
+        field = Input(placeholder="search", compact=True, classes="search")
         field.display = False
         yield field
         yield LineList(why=self._why, follow=self._follow)

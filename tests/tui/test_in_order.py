@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from chatting import until
 from terminal import app_of, drive, finish
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from daisy_tui.screens.base import DaisyScreen
 from daisy_tui.services import Services
-from daisy_tui.widgets.in_order import OrderedInput
 
 
 class FieldsScreen(DaisyScreen):
@@ -23,8 +23,12 @@ class FieldsScreen(DaisyScreen):
     NAME, TITLE, AUTO_FOCUS = "fields", "Fields", "#first"
 
     def body(self) -> ComposeResult:
-        yield OrderedInput(id="first")
-        yield OrderedInput(id="second")
+        yield Input(id="first")
+        yield Input(id="second")
+
+    @on(Input.Submitted, "#first")
+    def _go_on(self) -> None:
+        self.query_one("#second").focus()
 
 
 def burst(pilot: Pilot[Any], keys: Iterable[str]) -> None:
@@ -47,7 +51,7 @@ def test_letters_and_bound_keys_keep_their_order(services: Services, keys: list[
     async def story(pilot: Pilot[Any]) -> None:
         burst(pilot, keys)
         await finish(pilot)
-        assert app.screen.query_one("#first", OrderedInput).value == value
+        assert app.screen.query_one("#first", Input).value == value
 
     drive(app, story)
 
@@ -56,11 +60,24 @@ def test_what_comes_late_goes_on_to_what_has_the_focus(services: Services) -> No
     app = app_of(services, FieldsScreen)
 
     async def story(pilot: Pilot[Any]) -> None:
-        first, second = app.screen.query(OrderedInput)
-        first.post_message(events.Key("a", "a"))
+        first, second = app.screen.query(Input)
+        app.post_message(events.Key("a", "a"))
         app.screen.set_focus(second)
-        first.post_message(events.Key("b", "b"))
+        app.post_message(events.Key("b", "b"))
         await until(pilot, lambda: second.value == "ab")
         assert first.value == ""
+
+    drive(app, story)
+
+
+@pytest.mark.parametrize("key", ["enter", "tab"])
+def test_letters_behind_a_key_that_leads_on_are_the_next_fields(services: Services, key: str) -> None:
+    app = app_of(services, FieldsScreen)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        burst(pilot, [*"ab", key, *"cd"])
+        first, second = app.screen.query(Input)
+        await until(pilot, lambda: second.value == "cd")
+        assert first.value == "ab"
 
     drive(app, story)
