@@ -26,7 +26,6 @@ from textual.binding import Binding, BindingType
 from textual.markup import escape
 from textual.screen import Screen
 from textual.theme import Theme
-from textual.worker import Worker, WorkerState
 
 from core.errors import DaisyError
 from core.text import printable
@@ -36,8 +35,10 @@ from daisy_tui.key_order import Held, KeyOrder, Passed, Typed
 from daisy_tui.screens.base import DaisyScreen, Open
 from daisy_tui.services import Services
 from daisy_tui.settings import Settings, SettingsError
+from daisy_tui.widgets.dialogue import SaysErrors
 from daisy_tui.widgets.topbar import PLACES
 
+_AGES_S = 1.0
 _TERMINAL_S = 2.0
 _DEFECT_S = 15.0
 
@@ -68,7 +69,7 @@ EVERYWHERE = (
 )
 
 
-class DaisyApp(App[None]):
+class DaisyApp(SaysErrors, App[None]):
     """One terminal. `is_alone`: the process is there for it, and it decides when garbage is collected."""
 
     TITLE = "Daisy"
@@ -97,7 +98,6 @@ class DaisyApp(App[None]):
         self.key_order = KeyOrder(self, super().on_event)
         self._log_path, self._is_alone = log, is_alone
         self._told: dict[str, float] = {}  # defects, and when they were said
-        self._is_trying = False  # themes are looked at, and not chosen yet
         self._problem: SettingsError | None = None
         try:
             self.settings = services.settings.read()
@@ -111,8 +111,10 @@ class DaisyApp(App[None]):
             self.theme = self.settings.theme
         else:
             self.report(SettingsError(f"theme {self.settings.theme!r} is not known; comma chooses one that is"))
-        self.theme_changed_signal.subscribe(self, self._keep_theme)
+        self.theme_changed_signal.subscribe(self, self._keep_theme, immediate=True)
         self.screen_change_signal.subscribe(self, self._screen_changed, immediate=True)
+        if self.services.polls:
+            self.set_interval(_AGES_S, self._tell_ages)
         if self._is_alone:
             self.call_later(self.call_after_refresh, self._collect_garbage)
             self.set_interval(_TERMINAL_S, self._leave_with_terminal)
@@ -145,7 +147,9 @@ class DaisyApp(App[None]):
             self.report(error)
 
     def _keep_theme(self, theme: Theme) -> None:
-        if not self._is_trying:
+        from daisy_tui.screens.settings import SettingsScreen
+
+        if not isinstance(self.screen, SettingsScreen):  # where themes are only looked at
             self.keep(replace(self.settings, theme=theme.name))
 
     # Going from screen to screen
@@ -194,7 +198,7 @@ class DaisyApp(App[None]):
     @property
     def place(self) -> DaisyScreen | None:
         """The screen of the bar that is open, whatever dialogue is above it."""
-        bottom = self.screen_stack[0]
+        bottom = next(iter(self.screen_stack), None)  # there is none while one screen makes way for another
         return bottom if isinstance(bottom, DaisyScreen) else None
 
     def action_help(self) -> None:
@@ -218,8 +222,11 @@ class DaisyApp(App[None]):
     def action_settings(self) -> None:
         from daisy_tui.screens.settings import SettingsScreen
 
-        self._is_trying = True
         self.push_screen(SettingsScreen(self.settings, sorted(self.available_themes)), self._take_settings)
+
+    def _tell_ages(self) -> None:
+        if self.place is not None and self.place.is_mounted:
+            self.place.tell_ages()
 
     def action_look(self) -> None:
         if self.place is not None:
@@ -229,11 +236,7 @@ class DaisyApp(App[None]):
         if settings is not None:
             if settings.theme in self.available_themes:
                 self.theme = settings.theme
-            self.call_later(self._end_trying)  # behind the signal of the theme
             self.keep(settings)
-
-    def _end_trying(self) -> None:
-        self._is_trying = False
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every action of this screen, every screen, and what is everywhere."""
@@ -258,10 +261,6 @@ class DaisyApp(App[None]):
         await self.run_action(action, default_namespace=where)
 
     # What goes wrong
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.report(event.worker.error)
 
     def report(self, error: BaseException) -> None:
         """Say an error in one line; what is a defect keeps its traceback in a file."""

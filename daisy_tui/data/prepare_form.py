@@ -58,10 +58,8 @@ class PrepareForm:
             found["source"] = "nothing matches this glob" if has_magic(source) else "no such file or folder"
         if not out:
             found["out"] = "the folder that the dataset is to be in, such as data/mine"
-        elif not _is_path(folder, out):
-            found["out"] = "no name that a folder can have"
-        elif (folder / out).is_file():
-            found["out"] = "a file is in its place"
+        elif problem := _taken(folder / out):
+            found["out"] = problem
         if self.val_fraction.strip() and not _is_share(self.val_fraction):
             found["val_fraction"] = "a share from 0 to below 1, such as 0.01"
         if self.shard_tokens.strip():
@@ -79,13 +77,12 @@ def _expanded(path: str) -> str:
         return path.strip()
 
 
-def _is_path(folder: Path, text: str) -> bool:
-    """Whether the system takes a text for a path, be there something or not."""
+def _taken(out: Path) -> str | None:
+    """Why no folder can be at a path; None where one can."""
     try:
-        (folder / text).is_file()
+        return "a file is in its place" if out.is_file() else None
     except (OSError, ValueError):  # a name too long, a null byte
-        return False
-    return True
+        return "no name that a folder can have"
 
 
 def _exists(folder: Path, source: str) -> bool:

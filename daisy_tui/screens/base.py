@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")
-_AGES_EVERY_S = 1.0
 
 
 class Open(Message):
@@ -125,8 +124,6 @@ class DaisyScreen(SaysErrors, Screen[None]):
         To be called while the screen is mounted.
         """
         poll = Poll(self, name, every_s, work, done, is_automatic=self.services.polls)
-        if not self._polls and self.services.polls:
-            self.set_interval(_AGES_EVERY_S, self.tell_ages)
         self._polls.append(poll)
         return poll
 
@@ -201,7 +198,7 @@ class DaisyScreen(SaysErrors, Screen[None]):
             return
         key_order = self.daisy.key_order
         if question is not None and key_order.are_held:
-            return  # its key was pressed twice
+            return  # what was clicked twice is asked once
         held = key_order.hold() if question is not None else None
 
         async def run() -> None:

@@ -23,7 +23,6 @@ from daisy_tui.widgets.chat_pane import ChatPane
 from daisy_tui.widgets.chat_panes import ChatPanes
 
 Found = TypeVar("Found")
-Answer = TypeVar("Answer")
 _LOOK_EVERY_S = 1.0
 _READONLY = "this terminal is read-only: it starts no server; f7 attaches to one"
 

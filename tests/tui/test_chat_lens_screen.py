@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +21,6 @@ from daisy_tui.widgets.chat_tokens import TokenText
 @pytest.fixture
 def engine() -> ScriptedEngine:
     return ScriptedEngine(spelled("about é\nand"))
-
-
-@pytest.fixture
-def server(engine: ScriptedEngine) -> Iterator[Running]:
-    with running(ScriptedBackend(engine, template="plain")) as found:
-        yield found
 
 
 @pytest.fixture

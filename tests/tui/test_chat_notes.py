@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,17 +19,6 @@ from daisy_tui.services import Services
 @pytest.fixture
 def engine() -> ScriptedEngine:
     return ScriptedEngine(says("It is fine."))
-
-
-@pytest.fixture
-def server(engine: ScriptedEngine) -> Iterator[Running]:
-    with running(ScriptedBackend(engine, template="plain")) as found:
-        yield found
-
-
-@pytest.fixture
-def children(services: Services, server: Running) -> Children:
-    return serve_from(services, server.url)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -44,22 +43,6 @@ from daisy_tui.widgets.chat_turn import TurnView
 @pytest.fixture
 def engine() -> ScriptedEngine:
     return ScriptedEngine(says("It is ", "*fine*."))
-
-
-@pytest.fixture
-def backend(engine: ScriptedEngine) -> ScriptedBackend:
-    return ScriptedBackend(engine, template="plain")
-
-
-@pytest.fixture
-def server(backend: ScriptedBackend) -> Iterator[Running]:
-    with running(backend) as found:
-        yield found
-
-
-@pytest.fixture
-def children(services: Services, server: Running) -> Children:
-    return serve_from(services, server.url)
 
 
 @pytest.fixture

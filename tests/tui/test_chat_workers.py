@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from chatting import CHECKPOINT, Children, ask, chat, chat_app, get_ready, send, serve_from, talk_to, tell, until
-from serving import Running, ScriptedBackend, ScriptedEngine, running, says
+from serving import Running, ScriptedEngine, says
 from terminal import finish, settle, toasts, words
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -44,17 +43,6 @@ def _raising(error: type[Exception]) -> Any:
 @pytest.fixture
 def engine() -> ScriptedEngine:
     return ScriptedEngine(says("It is fine."))
-
-
-@pytest.fixture
-def server(engine: ScriptedEngine) -> Iterator[Running]:
-    with running(ScriptedBackend(engine, template="plain")) as found:
-        yield found
-
-
-@pytest.fixture
-def children(services: Services, server: Running) -> Children:
-    return serve_from(services, server.url)
 
 
 @pytest.fixture

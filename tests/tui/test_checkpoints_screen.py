@@ -36,13 +36,6 @@ PLAN = {"going": ["step_000000010", "step_000000020"], "frees": 4_080_218_931, "
 
 
 @pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
-@pytest.fixture
 def two(make_run: MakeRun) -> Path:
     """The run base with the steps 10, 20 and 30, and tuned, which began from 20 and has step 5. Returns base."""
     base = make_run("base", steps=0)

@@ -28,13 +28,6 @@ def _broken(*_arguments: object, **_named: object) -> Any:
 
 
 @pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
-@pytest.fixture
 def app(services: Services, make_run: MakeRun) -> DaisyApp:
     """The checkpoints of one run, which are of the steps 10 and 20."""
     write_checkpoints(make_run("base", steps=0), 10, 20)

@@ -24,13 +24,6 @@ def _broken(*_arguments: object, **_named: object) -> Any:
 
 
 @pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
-@pytest.fixture
 def app(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DaisyApp:
     """A form on one config and one spec, on a machine that has a CPU."""
     make_folder(tmp_path, monkeypatch)

@@ -36,13 +36,6 @@ GPU = Gpu("GPU-0", "0", "H100", 0.97, 62 * GIB, 80 * GIB, 71.0, 412.0, 700.0, ()
 
 
 @pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
-@pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """The screens that were to be opened, and with what."""
     found: list[tuple[str, dict[str, Any]]] = []

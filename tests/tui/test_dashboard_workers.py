@@ -19,13 +19,6 @@ MakeRun = Callable[..., Path]
 
 
 @pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
-@pytest.fixture
 def app(services: Services, make_run: MakeRun) -> DaisyApp:
     """A dashboard with one run that has stopped."""
     make_run("demo", "stopped")

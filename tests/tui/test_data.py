@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from snapshots import check_picture
 from terminal import ScriptedCommands, app_of, drive, finish, settle, toasts, words
 from textual.pilot import Pilot
@@ -61,13 +60,6 @@ def _make(folder: Path, name: str, texts: list[str] | None = None, val: float = 
     path = folder / "data" / name
     prepare(TextSource("t", texts or TEXTS), ByteTokenizer(), path, PrepareOptions(name, val_fraction=val))
     return path
-
-
-@pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
 
 
 def _tell(services: Services, story: Story, size: tuple[int, int] = (80, 24)) -> DaisyApp:

@@ -30,13 +30,6 @@ def _broken(*_arguments: object, **_named: object) -> Any:
 
 
 @pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
-@pytest.fixture
 def app(services: Services, tmp_path: Path) -> DaisyApp:
     """A Data screen with one dataset of three documents."""
     options = PrepareOptions("mine", val_fraction=0)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import composing_story
 import pytest
 import yaml
-from chatting import CHECKPOINT, Children, ask, chat, chat_app, send, serve_from, talk_to, tell, until
-from serving import WAIT_S, Running, ScriptedBackend, ScriptedEngine, running, says
+from chatting import CHECKPOINT, Children, ask, chat, chat_app, send, talk_to, tell, until
+from serving import WAIT_S, ScriptedEngine, says
 from terminal import ScriptedCommands, app_of, drive, finish, toasts, words
 from textual.app import ComposeResult
 from textual.command import CommandPalette
@@ -371,17 +371,6 @@ def test_settings_that_cannot_be_written_are_said_and_hold_in_this_terminal(app:
 @pytest.fixture
 def engine() -> ScriptedEngine:
     return ScriptedEngine(says("It is fine."))
-
-
-@pytest.fixture
-def server(engine: ScriptedEngine) -> Iterator[Running]:
-    with running(ScriptedBackend(engine, template="plain")) as found:
-        yield found
-
-
-@pytest.fixture
-def children(services: Services, server: Running) -> Children:
-    return serve_from(services, server.url)
 
 
 @pytest.mark.parametrize("answer", ["n", "escape", "y"])

@@ -30,13 +30,6 @@ Story = Callable[[Pilot[Any], RunScreen], Any]
 ID = "20260301-110000-x"
 
 
-@pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
 def tell(services: Services, story: Story, size: tuple[int, int] = (80, 24)) -> DaisyApp:
     app = app_of(services, "run")
 

@@ -24,13 +24,6 @@ WROTE = json.dumps([{"rank": 0, "log": "l", "wrote": True}])
 
 
 @pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
-@pytest.fixture
 def app(services: Services, make_run: MakeRun) -> DaisyApp:
     """A Run screen on a run that trains."""
     run = make_run("x", "running")

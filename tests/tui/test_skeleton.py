@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from terminal import ScriptedCommands, app_of, drive, finish, settle, toasts, wo
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import DataTable, Input, Select, Static
 
 from daisy_tui import app as app_module
 from daisy_tui import garbage
@@ -55,13 +56,6 @@ class ProbeScreen(DaisyScreen):
 
     def action_view(self) -> None:
         self.notify("viewed")
-
-
-@pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
 
 
 def _press(services: Services, *keys: str) -> Any:
@@ -138,6 +132,54 @@ def test_a_look_that_fails_says_since_when_and_goes_on(services: Services, monke
         assert "seen [again]" in words(app)
 
     drive(app, story, size=(140, 24))
+
+
+def test_a_look_that_does_not_end_is_said_and_how_old_what_is_shown_is_grows(services: Services) -> None:
+    goes = threading.Event()
+    app = app_of(services, ProbeScreen)
+
+    def hanging() -> str:
+        assert goes.wait(60)
+        return "seen [again]"
+
+    async def story(pilot: Pilot[Any]) -> None:
+        place = app.place
+        assert place is not None
+        ProbeScreen.work = staticmethod(hanging)
+        place.refresh_polls()
+        for later, words_then in ((104.0, ""), (112.0, "stale 0:12: probe: no answer yet"), (172.0, "stale 1:12")):
+            services.monotonic = lambda now=later: now
+            place.tell_ages()
+            await pilot.pause()
+            assert words_then in words(app)
+            assert ("stale" in words(app)) == bool(words_then)
+        goes.set()
+        await finish(pilot)
+        assert "stale" not in words(app)
+        assert "seen [again]" in words(app)
+
+    try:
+        drive(app, story, size=(140, 24))
+    finally:
+        goes.set()
+        ProbeScreen.work = staticmethod(lambda: "seen")
+
+
+def test_ages_are_told_of_the_screen_that_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(app_module, "_AGES_S", 0.001)
+    monkeypatch.setattr(DaisyScreen, "tell_ages", lambda self: told.append(self.NAME))
+    app = app_of(Services(tmp_path), ProbeScreen)
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await until(pilot, lambda: len(told) > 2)
+        app.open("data")
+        await until(pilot, lambda: told[-1] == "data")
+        del told[:]
+        await until(pilot, lambda: len(told) > 5)
+        assert set(told) == {"data"}, "a screen that is not seen costs nothing"
+
+    drive(app, story)
 
 
 def test_a_defect_in_a_thread_is_said_and_kept(services: Services, tmp_path: Path) -> None:
@@ -304,6 +346,31 @@ def test_settings_hold_at_once_and_in_the_next_terminal(services: Services, tmp_
         assert other.theme == "nord"
 
     drive(other, later)
+
+
+@pytest.mark.parametrize(("button", "kept"), [("keep", "nord"), ("back", "textual-dark")])
+def test_a_theme_is_looked_at_before_it_is_kept_or_taken_back(
+    services: Services, tmp_path: Path, button: str, kept: str
+) -> None:
+    services.settings = SettingsFile(tmp_path / "home/settings.yaml")
+    app = app_of(services, ProbeScreen)
+    wrote: list[str] = []
+    write = services.settings.write
+    services.settings.write = lambda settings: (wrote.append(settings.theme), write(settings))[1]  # type: ignore[method-assign]
+
+    async def story(pilot: Pilot[Any]) -> None:
+        await pilot.press("comma")
+        await finish(pilot)
+        app.screen.query_one("#theme", Select).value = "nord"
+        await finish(pilot)
+        assert (app.theme, wrote) == ("nord", [])
+        await pilot.click(f"#{button}")
+        await finish(pilot)
+        assert app.theme == kept
+
+    drive(app, story)
+    assert services.settings.read().theme == kept
+    assert wrote == ([kept] if button == "keep" else [])
 
 
 def test_a_theme_that_is_not_known_is_said(services: Services, tmp_path: Path) -> None:

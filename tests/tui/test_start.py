@@ -30,13 +30,6 @@ Opened = list[tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture
-def said(services: Services) -> ScriptedCommands:
-    commands = services.commands
-    assert isinstance(commands, ScriptedCommands)
-    return commands
-
-
-@pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     """Where the app was asked to go."""
     asked: Opened = []
